@@ -1,0 +1,40 @@
+# Two commands do everything: `make demo` and `make test`. Each sets up what it needs first.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+OUT    ?= out/demo
+CLIP   ?=
+export OMP_WAIT_POLICY ?= passive
+
+.PHONY: setup demo test lint bench addon clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt Makefile setup-system.sh
+	bash setup-system.sh
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,smplx]'
+	$(BIN)/lca warmup
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/lca demo --out $(OUT) $(if $(CLIP),--clip $(CLIP))
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -q
+
+bench: setup
+	$(BIN)/lca bench splat
+
+addon: setup
+	$(BIN)/python blender_addon/build_addon.py
+
+clean:
+	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache
