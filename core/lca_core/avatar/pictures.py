@@ -1,0 +1,198 @@
+"""Pictures of an avatar: turntable beside the input frames, expressions, hands, thumbnail. All on plain grey.
+
+Cameras look at the posed skeleton (whole body, head or hand), so framing holds for any person and pose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from lca_core.avatar.animate import Animator
+from lca_core.avatar.avatar import Avatar
+from lca_core.avatar.frame import PoseFrame
+from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
+from lca_core.splat import GaussianSet, render
+from lca_core.splat.camera import intrinsics, look_at
+
+BACKGROUND = (0.62, 0.63, 0.65)
+STANDING = {
+    "left_shoulder": (0.0, 0.0, -0.95),
+    "right_shoulder": (0.0, 0.0, 0.95),
+    "left_elbow": (0.0, -0.25, 0.0),
+    "right_elbow": (0.0, 0.25, 0.0),
+}
+"""Arms lowered from the T-pose to a relaxed A-pose."""
+
+EXPRESSIONS: tuple[tuple[str, dict[str, float], tuple[float, float]], ...] = (
+    ("neutral", {}, (0.0, 0.0)),
+    ("jawOpen", {"jawOpen": 0.8}, (0.0, 0.0)),
+    ("smile", {"mouthSmileLeft": 0.9, "mouthSmileRight": 0.9, "cheekSquintLeft": 0.4, "cheekSquintRight": 0.4}, (0, 0)),
+    ("eyeBlink", {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}, (0.0, 0.0)),
+    ("wink left", {"eyeBlinkLeft": 1.0}, (0.0, 0.0)),
+    ("mouthPucker", {"mouthPucker": 1.0}, (0.0, 0.0)),
+    ("mouthFrown", {"mouthFrownLeft": 1.0, "mouthFrownRight": 1.0}, (0.0, 0.0)),
+    ("browInnerUp", {"browInnerUp": 1.0, "browOuterUpLeft": 1.0, "browOuterUpRight": 1.0}, (0.0, 0.0)),
+    ("browDown", {"browDownLeft": 1.0, "browDownRight": 1.0, "noseSneerLeft": 0.6, "noseSneerRight": 0.6}, (0, 0)),
+    ("cheekPuff", {"cheekPuff": 1.0}, (0.0, 0.0)),
+    ("gaze left", {"eyeLookOutLeft": 0.6, "eyeLookInRight": 0.6}, (0.45, 0.0)),
+    ("gaze right", {"eyeLookInLeft": 0.6, "eyeLookOutRight": 0.6}, (-0.45, 0.0)),
+)
+"""Named expressions: label, ARKit weights, gaze (yaw, pitch) of both eyes."""
+
+# Curl is about -Z for the left hand and +Z for the right (palms down in the T-pose).
+HAND_POSES: tuple[tuple[str, dict[str, float]], ...] = (
+    ("flat", {}),
+    ("relaxed", dict.fromkeys(("index", "middle", "ring", "pinky"), 0.35)),
+    ("fist", {**dict.fromkeys(("index", "middle", "ring", "pinky"), 1.35), "thumb": 0.5}),
+    ("point", {**dict.fromkeys(("middle", "ring", "pinky"), 1.35), "thumb": 0.5}),
+    ("victory", {**dict.fromkeys(("ring", "pinky"), 1.35), "thumb": 0.6}),
+)
+"""Named hand poses: label and curl in radians of each joint of the named fingers."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera: viewmat (4,4) world-to-camera, K (3,3), picture width and height in pixels."""
+
+    viewmat: torch.Tensor
+    K: torch.Tensor
+    width: int
+    height: int
+
+
+def aim(target: np.ndarray, extent: float, yaw: float, pitch: float, width: int, height: int) -> View:
+    """A camera that shows ``extent`` metres vertically around ``target``, from ``yaw``/``pitch`` radians off +Z."""
+    fov = np.deg2rad(24.0)
+    distance = 0.5 * extent / np.tan(0.5 * fov)
+    direction = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
+    eye = torch.as_tensor(np.asarray(target) + distance * direction, dtype=torch.float32)
+    viewmat = look_at(eye, torch.as_tensor(np.asarray(target), dtype=torch.float32), torch.tensor([0.0, 1.0, 0.0]))
+    return View(viewmat, intrinsics(24.0, width, height), width, height)
+
+
+def picture(gaussians: GaussianSet, view: View) -> np.ndarray:
+    """Render to (H, W, 3) uint8 sRGB over the grey background."""
+    with torch.no_grad():
+        colors, _, _ = render(
+            gaussians.means,
+            gaussians.quats,
+            gaussians.scales,
+            gaussians.opacities,
+            gaussians.sh,
+            view.viewmat[None],
+            view.K[None],
+            view.width,
+            view.height,
+            sh_degree=int(np.sqrt(gaussians.sh.shape[1])) - 1,
+            backgrounds=torch.tensor([BACKGROUND]),
+        )
+    return (colors[0].clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
+
+
+def body_view(animator: Animator, frame: PoseFrame, yaw: float, height: int, width: int | None = None) -> View:
+    """A full-body camera for the posed skeleton."""
+    joints = animator.joints(frame)
+    low, high = joints[:, 1].min() - 0.12, joints[JOINT_INDEX["head"], 1] + 0.28
+    extent = max(high - low, float(np.ptp(joints[:, 0])) + 0.3)
+    center = np.array([joints[0, 0], 0.5 * (low + high), joints[0, 2]])
+    return aim(center, extent * 1.04, yaw, 0.05, width or (height * 9) // 16, height)
+
+
+def head_view(animator: Animator, frame: PoseFrame, yaw: float = 0.0, size: int = 320) -> View:
+    """A close-up of the face."""
+    joints = animator.joints(frame)
+    eyes = 0.5 * (joints[JOINT_INDEX["left_eye_smplhf"]] + joints[JOINT_INDEX["right_eye_smplhf"]])
+    return aim(eyes + np.array([0.0, -0.025, 0.0]), 0.34, yaw, 0.0, size, size)
+
+
+def turntable(
+    avatar: Avatar, views: int = 8, height: int = 512, inputs: Sequence[np.ndarray] = ()
+) -> np.ndarray:
+    """A sheet (H, W, 3) uint8: the input frames in the first row, ``views`` views all round below."""
+    animator = Animator(avatar)
+    frame = PoseFrame.posed(STANDING)
+    gaussians = animator.evaluate(frame)
+    cells = [
+        (f"{round(360 * k / views)} deg", picture(gaussians, body_view(animator, frame, 2 * np.pi * k / views, height)))
+        for k in range(views)
+    ]
+    rows = [cells]
+    if len(inputs):
+        rows.insert(0, [(f"input {i + 1}", fit_height(image, height)) for i, image in enumerate(inputs)])
+    return sheet(rows)
+
+
+def expressions_sheet(avatar: Avatar, size: int = 320, columns: int = 4) -> np.ndarray:
+    """Face close-ups of :data:`EXPRESSIONS`."""
+    animator = Animator(avatar)
+    cells = []
+    for label, weights, gaze in EXPRESSIONS:
+        frame = PoseFrame.posed(STANDING, weights, gaze)
+        cells.append((label, picture(animator.evaluate(frame), head_view(animator, frame, 0.0, size))))
+    return sheet([cells[i : i + columns] for i in range(0, len(cells), columns)])
+
+
+def hands_sheet(avatar: Avatar, size: int = 320) -> np.ndarray:
+    """Both hands, seen from above, in :data:`HAND_POSES`."""
+    animator = Animator(avatar)
+    rows: list[list[tuple[str, np.ndarray]]] = []
+    for side, sign in (("left", -1.0), ("right", 1.0)):
+        row = []
+        for label, curls in HAND_POSES:
+            frame = PoseFrame.posed(finger_rotations(side, curls, sign))
+            joints = animator.joints(frame)
+            fingers = [i for i, name in enumerate(JOINT_NAMES) if name.startswith(side) and name[-1].isdigit()]
+            view = aim(joints[fingers].mean(axis=0), 0.26, 0.35 * -sign, 0.75, size, size)
+            row.append((f"{side} {label}", picture(animator.evaluate(frame), view)))
+        rows.append(row)
+    return sheet(rows)
+
+
+def finger_rotations(side: str, curls: dict[str, float], sign: float) -> dict[str, tuple[float, float, float]]:
+    """Axis-angle rotations that curl the named fingers of one hand."""
+    rotations: dict[str, tuple[float, float, float]] = {}
+    for finger, angle in curls.items():
+        for joint in (1, 2, 3):
+            # The thumb folds across the palm, about the vertical axis of the T-pose.
+            rotations[f"{side}_{finger}{joint}"] = (
+                (0.0, sign * angle * 0.8, 0.0) if finger == "thumb" else (0.0, 0.0, sign * angle)
+            )
+    return rotations
+
+
+def thumbnail(avatar: Avatar, size: int = 256) -> np.ndarray:
+    """A (size, size, 3) head-and-shoulders picture."""
+    animator = Animator(avatar)
+    frame = PoseFrame.posed(STANDING)
+    joints = animator.joints(frame)
+    view = aim(joints[JOINT_INDEX["neck"]] + np.array([0.0, 0.02, 0.0]), 0.75, 0.25, 0.0, size, size)
+    return picture(animator.evaluate(frame), view)
+
+
+def fit_height(image: np.ndarray, height: int) -> np.ndarray:
+    """Scale (H, W, 3) uint8 to ``height`` pixels, keeping its aspect."""
+    width = max(1, round(image.shape[1] * height / image.shape[0]))
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def sheet(rows: Sequence[Sequence[tuple[str, np.ndarray]]], gap: int = 6) -> np.ndarray:
+    """Lay out labelled pictures in rows on a dark sheet."""
+    caption = 18
+    heights = [max(image.shape[0] for _, image in row) + caption for row in rows]
+    width = max(sum(image.shape[1] + gap for _, image in row) for row in rows) + gap
+    canvas = Image.new("RGB", (width, sum(heights) + gap * (len(rows) + 1)), (28, 29, 32))
+    draw = ImageDraw.Draw(canvas)
+    top = gap
+    for row, height in zip(rows, heights, strict=True):
+        left = gap
+        for label, image in row:
+            draw.text((left + 2, top + 2), label, fill=(225, 225, 225))
+            canvas.paste(Image.fromarray(image), (left, top + caption))
+            left += image.shape[1] + gap
+        top += height + gap
+    return np.asarray(canvas)
