@@ -1,0 +1,273 @@
+"""The baked rig: poses an avatar package without the network, exactly as docs/avatar-file.md states it.
+
+An :class:`~lca_bridge.wire.package.AvatarPackage` and one frame (55 local axis-angle rotations, root
+translation, 52 ARKit weights, gaze) go in; posed Gaussians come out. Numpy only, so Blender and the USD
+exporter run it as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from lca.errors import InvalidInputError
+
+from lca_bridge.wire.package import NUM_ARKIT, NUM_JOINTS, AvatarPackage, ProxyMesh
+
+LEFT_EYE, RIGHT_EYE = 23, 24
+
+
+@dataclass(frozen=True)
+class PosedSplats:
+    """One frame: means (N, 3) m, quats (N, 4) unit wxyz, scales (N, 3), opacities (N,), sh (N, K, 3)."""
+
+    means: np.ndarray
+    quats: np.ndarray
+    scales: np.ndarray
+    opacities: np.ndarray
+    sh: np.ndarray
+
+
+def rotation_matrices(axis_angle: np.ndarray) -> np.ndarray:
+    """Rodrigues' formula: (..., 3) axis-angle in radians -> (..., 3, 3), float64."""
+    v = np.asarray(axis_angle, np.float64)
+    angle = np.linalg.norm(v, axis=-1)[..., None, None]
+    k = np.zeros((*v.shape[:-1], 3, 3))
+    k[..., 0, 1], k[..., 0, 2], k[..., 1, 2] = -v[..., 2], v[..., 1], -v[..., 0]
+    k -= np.swapaxes(k, -1, -2)
+    # sin(t)/t and (1 - cos t)/t^2 in forms that stay exact near zero
+    s = np.sinc(angle / np.pi)
+    c = 0.5 * np.sinc(angle / (2 * np.pi)) ** 2
+    return np.eye(3) + s * k + c * (k @ k)
+
+
+def gaze_rotation(yaw: float, pitch: float) -> np.ndarray:
+    """(3, 3) eye rotation: pitch about X (positive = down), then yaw about +Y (positive = towards +X)."""
+    return rotation_matrices(np.array([0.0, yaw, 0.0])) @ rotation_matrices(np.array([pitch, 0.0, 0.0]))
+
+
+def local_rotations(joint_rotations: np.ndarray, gaze: np.ndarray | None = None) -> np.ndarray:
+    """(55, 3, 3) local rotations of a frame; the gaze turns each eye inside its joint (R_joint R_gaze)."""
+    rotations = rotation_matrices(_checked("joint_rotations", joint_rotations, (NUM_JOINTS, 3)))
+    if gaze is not None:
+        for joint, (yaw, pitch) in zip((LEFT_EYE, RIGHT_EYE), _checked("gaze", gaze, (2, 2))):
+            rotations[joint] = rotations[joint] @ gaze_rotation(yaw, pitch)
+    return rotations
+
+
+def quaternions(matrices: np.ndarray) -> np.ndarray:
+    """(..., 3, 3) rotations -> (..., 4) unit wxyz, w >= 0 (Shepperd: divide by the largest component)."""
+    m = np.asarray(matrices, np.float64)
+    d = np.stack([m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]], -1)
+    trace = d.sum(-1)
+    # rows of 4 q q^T; the row of the largest component is the stable one
+    q = np.empty((*m.shape[:-2], 4, 4))
+    q[..., 0, 0] = 1 + trace
+    for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
+        q[..., i + 1, i + 1] = 1 - trace + 2 * d[..., i]
+        q[..., 0, i + 1] = q[..., i + 1, 0] = m[..., k, j] - m[..., j, k]
+        q[..., j + 1, k + 1] = q[..., k + 1, j + 1] = m[..., k, j] + m[..., j, k]
+    best = np.argmax(np.diagonal(q, axis1=-2, axis2=-1), -1)
+    row = np.take_along_axis(q, best[..., None, None], -2)[..., 0, :]
+    row = row / np.linalg.norm(row, axis=-1, keepdims=True)
+    return np.where(row[..., :1] < 0, -row, row)
+
+
+def multiply_quaternions(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Hamilton product of (..., 4) wxyz arrays: first ``b``, then ``a``."""
+    aw, ax, ay, az = np.moveaxis(a, -1, 0)
+    bw, bx, by, bz = np.moveaxis(b, -1, 0)
+    return np.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        -1,
+    )
+
+
+def joint_transforms(
+    joints: np.ndarray, parents: np.ndarray, rotations: np.ndarray, translation: np.ndarray
+) -> np.ndarray:
+    """Skinning matrices of a kinematic tree.
+
+    Args:
+        joints: (J, 3) rest positions.
+        parents: (J,) parent indices, -1 for the root, parents first.
+        rotations: (J, 3, 3) local rotations.
+        translation: (3,) added last.
+
+    Returns:
+        (J, 4, 4) float64 ``A`` with ``x_posed = A_j x_rest``; identity for the rest pose.
+    """
+    rest = np.asarray(joints, np.float64)
+    world = np.zeros((len(rest), 4, 4))
+    world[:, 3, 3] = 1
+    for j, parent in enumerate(parents):
+        if parent < 0:
+            world[j, :3, :3], world[j, :3, 3] = rotations[j], rest[j]
+        else:
+            world[j, :3, :3] = world[parent, :3, :3] @ rotations[j]
+            world[j, :3, 3] = world[parent, :3, :3] @ (rest[j] - rest[parent]) + world[parent, :3, 3]
+    world[:, :3, 3] += np.asarray(translation, np.float64) - np.einsum("jab,jb->ja", world[:, :3, :3], rest)
+    return world
+
+
+class BakedRig:
+    """A package prepared for posing many frames.
+
+    The heavy steps are matrix products: a dense (N, J) weight matrix for the positions, and one small product
+    per heaviest joint for the sign-aligned quaternion blend (all Gaussians of a group share their signs).
+    """
+
+    def __init__(self, package: AvatarPackage) -> None:
+        self.package = package
+        skin = package.skinning
+        rows = np.arange(package.gaussian_count)
+        self._weights = _dense_weights(skin.joint_indices, skin.joint_weights, len(skin.joints))
+        heaviest = skin.joint_indices[rows, np.argmax(skin.joint_weights, 1)]
+        self._groups = [(j, np.flatnonzero(heaviest == j)) for j in np.unique(heaviest)]
+        self._correctives = package.correctives
+        self._pose_deltas: np.ndarray | None = None
+        if self._correctives is not None and len(self._correctives.pose_basis):
+            c = self._correctives
+            parts = (c.pose_means, c.pose_quats, c.pose_log_scales, c.pose_sh0)
+            stacked = np.concatenate([part.astype(np.float32) for part in parts], 2)
+            self._pose_deltas = stacked.reshape(len(stacked), -1)
+
+    def canonical(self, rotations: np.ndarray, arkit: np.ndarray) -> PosedSplats:
+        """Gaussians at rest with the correctives of ``rotations`` (J, 3, 3) and ``arkit`` (52,) added."""
+        base, c = self.package.canonical, self._correctives
+        if c is None:
+            return PosedSplats(base.means, _unit(base.quats), base.scales, base.opacities, base.sh)
+        n = self.package.gaussian_count
+        delta = np.zeros((n, 13), np.float32)
+        if self._pose_deltas is not None:
+            feature = (rotations[1:] - np.eye(3)).reshape(-1)
+            coefficients = c.pose_basis.astype(np.float64) @ (feature - c.pose_mean)
+            delta += (coefficients.astype(np.float32) @ self._pose_deltas).reshape(n, 13)
+        for k in np.flatnonzero(arkit):
+            rows = c.arkit_rows(int(k))
+            # an index is unique inside a shape (checked on read), so a plain += adds every entry
+            delta[c.arkit_index[rows]] += np.float32(arkit[k]) * np.concatenate(
+                [c.arkit_means[rows], c.arkit_quats[rows], c.arkit_log_scales[rows], c.arkit_sh0[rows]], 1
+            ).astype(np.float32)
+        sh = base.sh.copy()
+        sh[:, 0] += delta[:, 10:13]
+        return PosedSplats(
+            means=base.means + delta[:, :3],
+            quats=_unit(base.quats + delta[:, 3:7]),
+            scales=base.scales * np.exp(delta[:, 7:10]),
+            opacities=base.opacities,
+            sh=sh,
+        )
+
+    def pose(
+        self,
+        joint_rotations: np.ndarray,
+        translation: np.ndarray | None = None,
+        arkit: np.ndarray | None = None,
+        gaze: np.ndarray | None = None,
+    ) -> PosedSplats:
+        """Pose the avatar.
+
+        Args:
+            joint_rotations: (55, 3) local axis-angle, radians, SMPL-X order.
+            translation: (3,) metres, default zero.
+            arkit: (52,) weights in Apple's order, default zero.
+            gaze: (2, 2) yaw and pitch of the left and right eye in radians, default straight ahead.
+
+        Raises:
+            InvalidInputError: reason ``BAD_POSE``; wrong shape or not finite.
+        """
+        rotations = local_rotations(joint_rotations, gaze)
+        weights = np.zeros(NUM_ARKIT) if arkit is None else _checked("arkit", arkit, (NUM_ARKIT,))
+        shift = np.zeros(3) if translation is None else _checked("translation", translation, (3,))
+        rest = self.canonical(rotations, weights)
+        skin = self.package.skinning
+        transforms = joint_transforms(skin.joints, skin.parents, rotations, shift)
+        return PosedSplats(
+            means=_transform_points(rest.means, self._weights, transforms),
+            quats=_unit(multiply_quaternions(self._blended_quaternions(transforms), rest.quats)),
+            scales=rest.scales,
+            opacities=rest.opacities,
+            sh=rest.sh,
+        )
+
+    def _blended_quaternions(self, transforms: np.ndarray) -> np.ndarray:
+        joint_quats = quaternions(transforms[:, :3, :3])
+        signs = np.where(joint_quats @ joint_quats.T < 0, -1.0, 1.0)
+        blended = np.empty((len(self._weights), 4), np.float32)
+        for joint, rows in self._groups:
+            aligned = (signs[joint][:, None] * joint_quats).astype(np.float32)
+            blended[rows] = self._weights[rows] @ aligned
+        return _unit(blended)
+
+
+def pose_package(
+    package: AvatarPackage,
+    joint_rotations: np.ndarray,
+    translation: np.ndarray | None = None,
+    arkit: np.ndarray | None = None,
+    gaze: np.ndarray | None = None,
+) -> PosedSplats:
+    """Pose one frame; see :meth:`BakedRig.pose`. For many frames keep a :class:`BakedRig`."""
+    return BakedRig(package).pose(joint_rotations, translation, arkit, gaze)
+
+
+def pose_proxy(
+    package: AvatarPackage,
+    joint_rotations: np.ndarray,
+    translation: np.ndarray | None = None,
+    arkit: np.ndarray | None = None,
+    gaze: np.ndarray | None = None,
+) -> np.ndarray:
+    """(V, 3) f32 vertices of the posed proxy mesh: face shapes, then LBS. Arguments as BakedRig.pose."""
+    proxy: ProxyMesh | None = package.proxy
+    if proxy is None:
+        raise InvalidInputError("This avatar file holds no proxy mesh.", reason="NO_PROXY")
+    skin = package.skinning
+    rotations = local_rotations(joint_rotations, gaze)
+    vertices = proxy.vertices.astype(np.float32, copy=True)
+    weights = np.zeros(NUM_ARKIT) if arkit is None else _checked("arkit", arkit, (NUM_ARKIT,))
+    for k in np.flatnonzero(weights):
+        rows = proxy.arkit_rows(int(k))
+        vertices[proxy.arkit_index[rows]] += np.float32(weights[k]) * proxy.arkit_vertices[rows]
+    shift = np.zeros(3) if translation is None else _checked("translation", translation, (3,))
+    dense = _dense_weights(proxy.joint_indices, proxy.joint_weights, len(skin.joints))
+    return _transform_points(vertices, dense, joint_transforms(skin.joints, skin.parents, rotations, shift))
+
+
+def _dense_weights(indices: np.ndarray, weights: np.ndarray, joints: int) -> np.ndarray:
+    dense = np.zeros((len(indices), joints), np.float32)
+    rows = np.arange(len(indices))
+    for influence in range(
+        indices.shape[1]
+    ):  # a padded influence may repeat a joint with weight 0: add, not set
+        dense[rows, indices[:, influence]] += weights[:, influence]
+    return dense
+
+
+def _transform_points(points: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np.ndarray:
+    blended = (weights @ transforms[:, :3, :].reshape(len(transforms), 12).astype(np.float32)).reshape(
+        -1, 3, 4
+    )
+    moved = np.matmul(blended[:, :, :3], points[:, :, None].astype(np.float32, copy=False))
+    return moved[:, :, 0] + blended[:, :, 3]
+
+
+def _unit(q: np.ndarray) -> np.ndarray:
+    return q / np.maximum(np.linalg.norm(q, axis=-1, keepdims=True), 1e-12)
+
+
+def _checked(name: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(value, np.float64)
+    if array.shape != shape:
+        raise InvalidInputError(
+            f"{name} has shape {list(array.shape)}; it must be {list(shape)}.", reason="BAD_POSE"
+        )
+    if not np.isfinite(array).all():
+        raise InvalidInputError(f"{name} holds a number that is not finite.", reason="BAD_POSE")
+    return array
