@@ -1,1 +1,23 @@
+"""From a clip or photos to a :class:`Capture`: reference frames, mattes, cameras, body parameters,
+expressions.
 
+``capture_clip(path)`` is the whole path; the stages are modules of their own (decode, pose, hands, face,
+select, masks, fit, expression). Networks, torch and pymatting are only loaded when a stage needs them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .decode import Clip, DecodeLimits, read_clip
+from .types import Capture, Motion
+
+__all__ = ["Capture", "Clip", "DecodeLimits", "Motion", "capture_clip", "capture_motion", "read_clip"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("capture_clip", "capture_motion"):
+        from . import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,167 @@
+"""Chooses reference frames: landmarks of sampled frames in, up to eight indices and the reasons out.
+
+A reference is worth having when it is sharp, shows the whole body, and shows a side that the others do not.
+Selection is greedy: the best frontal frame first, then whatever adds most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .face import FaceResult
+from .hands import HandResult
+from .pose import POSE_INDEX, PoseResult
+
+BODY_POINTS = [POSE_INDEX[f"{s}_{p}"] for s in ("left", "right") for p in
+               ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")]  # fmt: skip
+SHOULDERS = [POSE_INDEX["left_shoulder"], POSE_INDEX["right_shoulder"]]
+HIPS = [POSE_INDEX["left_hip"], POSE_INDEX["right_hip"]]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything the networks said about one frame, plus measures derived from it.
+
+    Attributes:
+        index: position in the sampled frames.
+        pose, hands, face: network results; hands are the subject's (left, right).
+        yaw: body yaw in radians: 0 faces the camera, positive turns to the subject's left, +-pi is a back
+            view.
+        coverage: share 0..1 of the 12 main joints that are visible and inside the picture.
+        sharpness: variance of the Laplacian inside the person box at a fixed person size.
+    """
+
+    index: int
+    pose: PoseResult
+    hands: tuple[HandResult | None, HandResult | None]
+    face: FaceResult | None
+    yaw: float
+    coverage: float
+    sharpness: float
+
+
+def observe(
+    index: int,
+    frame: NDArray[np.uint8],
+    size: tuple[int, int],
+    pose: PoseResult,
+    hands: tuple[HandResult | None, HandResult | None],
+    face: FaceResult | None,
+) -> Observation:
+    """Derive the measures of one frame; ``size`` is (width, height) of its valid part."""
+    inside = ((pose.points >= 0) & (pose.points < np.asarray(size))).all(1)
+    seen = inside[BODY_POINTS] & (pose.visibility[BODY_POINTS] > 0.5)
+    return Observation(index, pose, hands, face, body_yaw(pose), float(seen.mean()), sharpness(frame, pose))
+
+
+def body_yaw(pose: PoseResult) -> float:
+    """Yaw of shoulders plus hips from the world landmarks, radians in (-pi, pi]."""
+    left = (pose.world[SHOULDERS[0]] - pose.world[SHOULDERS[1]]) + (pose.world[HIPS[0]] - pose.world[HIPS[1]])
+    # Facing the camera, the subject's left is image right (+x); turning left moves it away (+z).
+    return float(np.arctan2(left[2], left[0]))
+
+
+def sharpness(frame: NDArray[np.uint8], pose: PoseResult, side: int = 384) -> float:
+    """Mean squared Laplacian inside the person, sampled to ``side`` pixels so that clips compare.
+
+    The background must not count: with a fixed camera it stays sharp while the person blurs.
+    """
+    grey = pose.roi.crop(frame, side).astype(np.float32).mean(2)
+    solid = (np.clip(pose.mask, 0, 1) * 255).astype(np.uint8)
+    weight = pose.roi.crop(np.repeat(solid[..., None], 3, 2), side)[..., 0] > 200
+    weight = ndimage.binary_erosion(weight, iterations=2)
+    if not weight.any():
+        return 0.0
+    return float((ndimage.laplace(grey)[weight] ** 2).mean())
+
+
+def choose_frames(
+    seen: list[Observation], max_references: int = 8, *, kind: str = "video"
+) -> tuple[list[Observation], list[str]]:
+    """Pick references in time order.
+
+    Args:
+        seen: observations of the sampled frames.
+        max_references: upper limit.
+        kind: ``"images"`` keeps every photo up to the limit (somebody chose them), ``"video"`` also drops
+            blur.
+
+    Returns:
+        (chosen, notes): one note per chosen frame and one per thing that was never visible.
+    """
+    if not seen:
+        return [], []
+    sharp = np.array([o.sharpness for o in seen])
+    rank = sharp / max(np.percentile(sharp, 80), 1e-6)
+    quality = np.clip(rank, 0, 1) + np.array([1.5 * o.coverage for o in seen])
+    quality += np.array([0.25 * sum(h is not None for h in o.hands) for o in seen])
+    allowed = np.ones(len(seen), bool)
+    if kind == "video" and len(seen) > max_references:
+        allowed = (rank > 0.35) & (np.array([o.coverage for o in seen]) > 0.55)
+        if allowed.sum() < min(max_references, len(seen)):
+            best = np.argsort(-quality)[: min(max_references, len(seen))]
+            allowed[best] = True
+    frontal = np.array([_frontality(o) for o in seen])
+    chosen: list[int] = []
+    reasons: dict[int, str] = {}
+    first = int(np.argmax(np.where(allowed, quality + 2.0 * frontal, -np.inf)))
+    chosen.append(first)
+    face_seen = frontal[first] > 0.5
+    reasons[first] = (
+        "most frontal sharp frame with a face" if face_seen else "sharpest frame with the whole body"
+    )
+    while len(chosen) < min(max_references, int(allowed.sum())):
+        gain = np.array([_gain(seen, i, chosen) for i in range(len(seen))])
+        score = np.where(allowed, quality + gain, -np.inf)
+        score[chosen] = -np.inf
+        pick = int(np.argmax(score))
+        turned = min(_turn(seen[pick].yaw, seen[c].yaw) for c in chosen)
+        side = "a new side of the body" if turned > np.radians(25) else "another pose"
+        reasons[pick] = f"{side} (yaw {np.degrees(seen[pick].yaw):.0f} degrees)"
+        chosen.append(pick)
+    chosen.sort()
+    picked = [seen[i] for i in chosen]
+    notes = [f"sample {seen[i].index}: {reasons[i]}" for i in chosen]
+    return picked, notes + missing_views(picked)
+
+
+def missing_views(chosen: list[Observation]) -> list[str]:
+    """Sentences about what no reference shows."""
+    notes = []
+    if all(o.face is None for o in chosen):
+        notes.append("No face was found in the references; the expression stays neutral.")
+    if all(abs(o.yaw) < np.radians(120) for o in chosen):
+        notes.append("The back was not seen; turn round once in the clip for a true back.")
+    for side, name in enumerate(("left", "right")):
+        if all(o.hands[side] is None for o in chosen):
+            notes.append(f"The {name} hand was not found; its pose is the relaxed default.")
+    legs = [POSE_INDEX[n] for n in ("left_knee", "right_knee", "left_ankle", "right_ankle")]
+    if all(o.pose.visibility[legs].mean() < 0.5 for o in chosen):
+        notes.append("The legs were not seen; their shape and pose are the default.")
+    return notes
+
+
+def _frontality(o: Observation) -> float:
+    if o.face is None:
+        return 0.0
+    return float(np.clip(np.cos(o.face.yaw), 0, 1) * np.clip(np.cos(o.yaw), 0, 1))
+
+
+def _turn(a: float, b: float) -> float:
+    return abs((a - b + np.pi) % (2 * np.pi) - np.pi)
+
+
+def _gain(seen: list[Observation], i: int, chosen: list[int]) -> float:
+    """What frame i adds: new yaw first, then new limb directions, then new hands."""
+    turn = min(_turn(seen[i].yaw, seen[c].yaw) for c in chosen)
+    own = seen[i].pose.world[BODY_POINTS]
+    moved = [np.linalg.norm(own - seen[c].pose.world[BODY_POINTS], axis=1).mean() for c in chosen]
+    change = float(min(moved))
+    hands = sum(
+        seen[i].hands[s] is not None and all(seen[c].hands[s] is None for c in chosen) for s in (0, 1)
+    )
+    return 2.0 * min(turn / np.radians(60), 1.0) + min(change / 0.3, 1.0) + 0.5 * hands
