@@ -1,10 +1,11 @@
 """Regenerates the committed Python code of ``lca.v1`` from the .proto files beside it.
 
 Run it with a Python that has ``grpcio-tools==1.62.3`` (protoc 25): code from that version imports under every
-protobuf from 4.25 to 7.x, newer generators lock older Blender installations out. A throw-away environment is best:
+protobuf from 4.25 to 7.x, newer generators lock older Blender installations out. Best in a throw-away
+environment:
 
-    python3.11 -m venv /tmp/gen && /tmp/gen/bin/pip install grpcio-tools==1.62.3 'setuptools<80'
-    /tmp/gen/bin/python proto/generate.py
+    python3.11 -m venv GEN && GEN/bin/pip install grpcio-tools==1.62.3 'setuptools<80'
+    GEN/bin/python proto/generate.py
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The one exception hierarchy of LCA Bridge, shared by the core, the service and every client.
 
 It sits beside the protocol because a ``reason`` is part of the public contract: the service sends it as
-``google.rpc.ErrorInfo.reason``, the command line maps its ``category`` to an exit code, Blender shows its text.
-Only the standard library is imported, so an artist's machine pays nothing for it.
+``google.rpc.ErrorInfo.reason``, the command line maps its ``category`` to an exit code, Blender shows its
+text. Only the standard library is imported, so an artist's machine pays nothing for it.
 """
 
 from __future__ import annotations
@@ -122,3 +122,45 @@ class DataLossError(LcaError):
 
     category = Category.DATA_LOSS
     default_reason = "CHECKSUM_MISMATCH"
+
+
+class OutOfRangeError(LcaError):
+    """An offset does not continue what is stored."""
+
+    category = Category.OUT_OF_RANGE
+    default_reason = "OFFSET_MISMATCH"
+
+
+class AbortedError(LcaError):
+    """Someone else changed the resource in between: read it again and redo the change."""
+
+    category = Category.ABORTED
+    default_reason = "ETAG_MISMATCH"
+
+
+class UnimplementedError(LcaError):
+    """This build or server cannot do that."""
+
+    category = Category.UNIMPLEMENTED
+    default_reason = "UNIMPLEMENTED"
+
+
+def _subclasses(kind: type[LcaError]) -> list[type[LcaError]]:
+    return [kind, *(found for child in kind.__subclasses__() for found in _subclasses(child))]
+
+
+def error_from(
+    category: Category, reason: str, message: str, metadata: dict[str, str] | None = None
+) -> LcaError:
+    """Rebuild an error that crossed a process or the network.
+
+    The class is the one whose default reason is ``reason``, else the base class of ``category``, so
+    ``except NoPersonFoundError`` works on both sides of the wire.
+    """
+    kinds = _subclasses(LcaError)
+    same_category = [kind for kind in kinds if kind.category is category]
+    named = [kind for kind in same_category if kind.default_reason == reason]
+    kind = (named or same_category or [LcaError])[0]
+    error = kind(message, reason=reason, metadata=metadata)
+    error.category = category
+    return error

@@ -41,7 +41,7 @@ def _without_json_names(file: descriptor_pb2.FileDescriptorProto) -> bytes:
 
 
 def test_committed_code_is_current():
-    result = buf("build", "-o", "-", "--exclude-source-info")
+    result = buf("build", "-o", "-", "--exclude-source-info", "--as-file-descriptor-set")
     assert result.returncode == 0, result.stderr.decode()
     sources = descriptor_pb2.FileDescriptorSet.FromString(result.stdout)
     ours = {f.name: f for f in sources.file if f.name.startswith("lca/v1/")}
