@@ -1,0 +1,361 @@
+"""Exports an avatar to USD: `.lca` in, a validated `.usdz` or `.usdc` out, and shots that play a motion on
+it.
+
+Every export is built in a temporary folder, validated there with every representation selected, and only then
+renamed into place; an error leaves the old file as it was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lca.errors import InvalidInputError, LcaError
+from lca_bridge.wire.package import AvatarPackage
+from pxr import Sdf, Usd, UsdGeom, UsdSkel
+
+from lca_usd import skeleton
+from lca_usd.asset import Asset, load_asset, without_splats
+from lca_usd.files import staging
+from lca_usd.motion import MotionLike, SkelFrames, read_motion, rest_clip, skel_frames
+from lca_usd.rules import SplatPrim, posed_gap
+from lca_usd.splats import BODY, FLOAT, GROUP, Precision
+from lca_usd.stage import (
+    ROOT,
+    VARIANT_SET,
+    Layout,
+    author_stage_metadata,
+    build_stage,
+    skel_root_extent,
+)
+from lca_usd.validate import ERROR, Issue, validate
+from lca_usd.zip import write_usdz
+
+PRESETS: dict[str, Layout] = {
+    "usd": Layout(),
+    "float": Layout(precision=FLOAT),
+    "small": Layout(precision=Precision(positions=True)),
+    "blender": Layout(("pointsMesh", "proxyMesh", "points", "splat")),
+    "apple": Layout(("proxyMesh",)),
+}
+"""usd: Tier A, half twins, float positions. float: no halfs. small: half positions too. blender: opens with
+Points that carry every splat attribute, and the mesh. apple: the skinned proxy mesh alone."""
+
+TEXTURE = "proxy.png"
+MARGIN_ROUNDS = 4
+
+
+class UsdInvalidError(LcaError):
+    """An export did not pass validation; nothing was written. ``issues`` holds the findings."""
+
+    default_reason = "USD_INVALID"
+
+    def __init__(self, issues: Sequence[Issue]) -> None:
+        first = "; ".join(str(issue) for issue in issues[:5])
+        super().__init__(
+            f"The USD export failed {len(issues)} validation checks and was not written: {first}. "
+            "Please report this with the avatar file."
+        )
+        self.issues = tuple(issues)
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    Attributes:
+        path: the file to open; files: every file written, with bytes.
+        gaussians: splat count; bytes_per_splat: all bytes of the export over it.
+        representations: variants in the file, the selected one first.
+        frames: animation frames, 0 for an avatar at rest.
+        quantisation: largest error of each splat attribute against the package, in the unit its key names.
+        issues: findings of the validators that are not errors.
+    """
+
+    path: Path
+    preset: str
+    files: dict[str, int]
+    gaussians: int
+    representations: tuple[str, ...]
+    frames: int = 0
+    quantisation: dict[str, float] = field(default_factory=dict)
+    issues: tuple[Issue, ...] = ()
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(self.files.values())
+
+    @property
+    def bytes_per_splat(self) -> float:
+        """All bytes over the splat count."""
+        return self.total_bytes / self.gaussians
+
+    def summary(self) -> str:
+        """A few lines for a terminal or a job log."""
+        lines = [
+            f"{self.path.name}: {self.total_bytes / 1024:.0f} KiB, {self.gaussians} splats, "
+            f"{self.bytes_per_splat:.1f} B/splat, preset {self.preset}, {' | '.join(self.representations)}"
+        ]
+        if self.frames:
+            lines.append(f"{self.frames} frames")
+        if self.quantisation:
+            lines.append(
+                "largest rounding: " + ", ".join(f"{k} {v:.3g}" for k, v in self.quantisation.items())
+            )
+        lines += [f"note: {issue}" for issue in self.issues]
+        return "\n".join(lines)
+
+
+def export_usd(
+    package: str | os.PathLike[str] | AvatarPackage,
+    out_path: str | os.PathLike[str],
+    *,
+    preset: str = "usd",
+    representation: str | None = None,
+    pose_shapes: bool = False,
+) -> ExportReport:
+    """Write an avatar as a rigged USD asset.
+
+    Args:
+        package: path of an ``.lca`` file, or an opened one.
+        out_path: ``.usdz`` (one file) or ``.usdc`` (with its texture in ``<stem>_textures/``).
+        preset: a key of :data:`PRESETS`.
+        representation: the variant selected on opening; default is the preset's first.
+        pose_shapes: also write the pose correctives, as shapes ``pose_pca_NN`` of the splats (large).
+
+    Returns:
+        what was written, with sizes and rounding errors.
+
+    Raises:
+        InvalidInputError: unknown preset, representation or file ending; the avatar lacks the proxy mesh it
+            needs.
+        UsdInvalidError: the result did not validate; nothing is written.
+        LcaError: what the package reader raises.
+    """
+    target = Path(out_path)
+    _check_suffix(target)
+    layout = _layout(preset, representation)
+    asset = _fitting(load_asset(package, pose_shapes=pose_shapes), layout)
+    with staging(target) as work:
+        files = _write_asset(asset, layout, target.name, work)
+        notes = _validated(work / target.name)
+    return _report(target, preset, files, asset, layout, 0, notes)
+
+
+def export_shot(
+    package: str | os.PathLike[str] | AvatarPackage,
+    motion: str | os.PathLike[str] | MotionLike,
+    out_path: str | os.PathLike[str],
+    *,
+    preset: str = "usd",
+    representation: str | None = None,
+    pose_shapes: bool = False,
+) -> ExportReport:
+    """Write a shot: the avatar as an asset, and a small layer that references it and plays a motion on its
+    skeleton.
+
+    Args:
+        motion: an ``.npz`` (see :func:`lca_usd.motion.read_motion`) or any object with its fields.
+        out_path: ``.usdz`` holds both layers; ``.usdc`` refers to ``<stem>_avatar.usdc`` beside it.
+
+    Other arguments, results and errors as in :func:`export_usd`; also InvalidInputError for a bad motion.
+    """
+    target = Path(out_path)
+    _check_suffix(target)
+    layout = _layout(preset, representation)
+    clip = read_motion(motion)
+    asset = _fitting(load_asset(package, pose_shapes=pose_shapes), layout)
+    frames = skel_frames(asset, clip)
+    layout = replace(layout, margin=_margin_for(asset, layout, frames))
+    with staging(target) as work:
+        stem = target.stem
+        crate = work / f"{stem}_avatar.usdc"
+        files = _write_crate(asset, layout, crate, f"{stem}_avatar_textures")
+        shot = work / f"{stem}.usdc"
+        _write_shot(asset, layout, frames, clip.fps, crate.name, shot)
+        files = {shot.name: shot.stat().st_size, **files}
+        if target.suffix.lower() == ".usdz":
+            files = _pack(work, target.name, list(files))
+        notes = _validated(work / target.name)
+    return _report(target, preset, files, asset, layout, len(clip), notes)
+
+
+def _write_asset(asset: Asset, layout: Layout, name: str, work: Path) -> dict[str, int]:
+    if name.lower().endswith(".usdz"):
+        crate = work / f"{Path(name).stem}.usdc"
+        return _pack(work, name, list(_write_crate(asset, layout, crate, "textures")))
+    return _write_crate(asset, layout, work / name, f"{Path(name).stem}_textures")
+
+
+def _write_crate(asset: Asset, layout: Layout, crate: Path, texture_folder: str) -> dict[str, int]:
+    """One avatar layer and its texture in the folder of ``crate``; returns sizes by relative name, the layer
+    first."""
+    files = {crate.name: 0}
+    texture = None
+    if asset.mesh is not None and asset.mesh.texture is not None and _needs_mesh(layout):
+        image = crate.parent / texture_folder / TEXTURE
+        image.parent.mkdir()
+        image.write_bytes(asset.mesh.texture)
+        texture = f"./{texture_folder}/{TEXTURE}"
+        files[f"{texture_folder}/{TEXTURE}"] = len(asset.mesh.texture)
+    stage = Usd.Stage.CreateNew(str(crate))
+    build_stage(stage, asset, layout, skel_frames(asset, rest_clip()), texture)
+    stage.GetRootLayer().Save()
+    files[crate.name] = crate.stat().st_size
+    return files
+
+
+def _write_shot(
+    asset: Asset, layout: Layout, frames: SkelFrames, fps: float, avatar: str, path: Path
+) -> None:
+    stage = Usd.Stage.CreateNew(str(path))
+    author_stage_metadata(stage, asset, fps)
+    stage.SetStartTimeCode(0)
+    stage.SetEndTimeCode(len(frames) - 1)
+    root = stage.DefinePrim(ROOT)
+    root.GetReferences().AddReference(f"./{avatar}")
+    stage.SetDefaultPrim(root)
+    skeleton.author_samples(UsdSkel.Animation(stage.OverridePrim(skeleton.ANIMATION)), frames)
+    if len(layout.representations) == 1:
+        _author_extent_samples(root, len(frames))
+    else:
+        variants = root.GetVariantSets().AddVariantSet(VARIANT_SET)
+        for name in layout.representations:
+            variants.AddVariant(name)
+            variants.SetVariantSelection(name)
+            with variants.GetVariantEditContext():
+                _author_extent_samples(root, len(frames))
+        variants.SetVariantSelection(layout.representations[0])
+    stage.GetRootLayer().Save()
+
+
+def _margin_for(asset: Asset, layout: Layout, frames: SkelFrames) -> float:
+    """The splat margin with which UsdSkel's estimate of the posed extent holds every frame of this motion.
+
+    The estimate must stand as the plug-in computes it, so its input (the splats' bind extent) is widened
+    instead.
+    """
+    if GROUP not in layout.groups:
+        return layout.margin
+    single = replace(layout, representations=("splat",))
+    for _ in range(MARGIN_ROUNDS):
+        stage = Usd.Stage.CreateInMemory()
+        root = build_stage(stage, asset, single, frames, None)
+        skeleton.author_samples(UsdSkel.Animation(stage.GetPrimAtPath(skeleton.ANIMATION)), frames)
+        times = [Usd.TimeCode(frame) for frame in range(len(frames))]
+        splat = SplatPrim(stage.GetPrimAtPath(BODY))
+        gap = max(posed_gap(splat, [(time, skel_root_extent(root, time)) for time in times]), default=0.0)
+        if gap <= 0:
+            break
+        single = replace(single, margin=single.margin + gap + 0.001)
+    return single.margin
+
+
+def _author_extent_samples(root: Usd.Prim, count: int) -> None:
+    extents = [skel_root_extent(root, Usd.TimeCode(frame)) for frame in range(count)]
+    attribute = UsdGeom.Boundable(root).CreateExtentAttr()
+    for frame, extent in enumerate(extents):
+        attribute.Set(extent, frame)
+
+
+def _pack(work: Path, name: str, parts: Sequence[str]) -> dict[str, int]:
+    """Zip the parts into ``work/name``, the first part being the root layer, and remove them."""
+    write_usdz(work / name, work, parts)
+    for part in parts:
+        (work / part).unlink()
+    return {name: (work / name).stat().st_size}
+
+
+def _validated(path: Path) -> tuple[Issue, ...]:
+    issues = validate(path)
+    errors = [issue for issue in issues if issue.severity == ERROR]
+    if errors:
+        raise UsdInvalidError(errors)
+    return tuple(issues)
+
+
+def _report(
+    target: Path,
+    preset: str,
+    files: dict[str, int],
+    asset: Asset,
+    layout: Layout,
+    frames: int,
+    notes: tuple[Issue, ...],
+) -> ExportReport:
+    return ExportReport(
+        path=target,
+        preset=preset,
+        files=files,
+        gaussians=len(asset.splats),
+        representations=layout.representations,
+        frames=frames,
+        quantisation=quantisation(asset, layout.precision),
+        issues=notes,
+    )
+
+
+def quantisation(asset: Asset, precision: Precision) -> dict[str, float]:
+    """Largest rounding error of each splat attribute against the package."""
+    s, source = asset.splats, asset.package.canonical
+
+    def rounded(values: Any, half: bool) -> Any:
+        return np.asarray(values, np.float16 if half else np.float32).astype(np.float64)
+
+    # Quaternions of w >= 0 rounded component by component keep their hemisphere, so the chord is the error.
+    chord = np.linalg.norm(_unit(rounded(s.quats, precision.orientations)) - _unit(s.quats), axis=1)
+    opacity = s.opacities - source.opacities[s.source]
+    return {
+        "position_mm": 1e3 * float(np.abs(rounded(s.means, precision.positions) - s.means).max()),
+        "scale_percent": 100.0 * float(np.abs(rounded(s.scales, precision.scales) / s.scales - 1).max()),
+        "rotation_deg": float(np.degrees(4 * np.arcsin(chord.max() / 2))),
+        "opacity": float(np.abs(opacity).max()),
+        "sh": float(np.abs(rounded(s.sh, precision.sh) - s.sh).max()),
+    }
+
+
+def _unit(quats: Any) -> Any:
+    q = np.asarray(quats, np.float64)
+    return q / np.linalg.norm(q, axis=1, keepdims=True)
+
+
+def _check_suffix(target: Path) -> None:
+    if target.suffix.lower() not in (".usdz", ".usdc"):
+        raise InvalidInputError(f"{target.name} is not a USD file name; end it in .usdz or .usdc.")
+    if not Sdf.Path.IsValidIdentifier("_" + target.stem.replace("-", "_").replace(".", "_")):
+        raise InvalidInputError(
+            f"{target.name} holds characters that USD packages cannot carry; use letters, digits, - and _."
+        )
+
+
+def _layout(preset: str, representation: str | None) -> Layout:
+    if preset not in PRESETS:
+        raise InvalidInputError(f"There is no USD preset {preset!r}; choose one of {', '.join(PRESETS)}.")
+    layout = PRESETS[preset]
+    if representation is None:
+        return layout
+    if representation not in layout.representations:
+        raise InvalidInputError(
+            f"Preset {preset} has no representation {representation!r}; choose one of "
+            f"{', '.join(layout.representations)}."
+        )
+    others = tuple(name for name in layout.representations if name != representation)
+    return replace(layout, representations=(representation, *others))
+
+
+def _needs_mesh(layout: Layout) -> bool:
+    return any(group.endswith("/Proxy") for group in layout.groups)
+
+
+def _fitting(asset: Asset, layout: Layout) -> Asset:
+    if _needs_mesh(layout) and asset.mesh is None:
+        raise InvalidInputError(
+            "This avatar file holds no proxy mesh, which the export needs. Create the avatar again.",
+            reason="NO_PROXY",
+        )
+    return asset if any(group.endswith("/Splats") for group in layout.groups) else without_splats(asset)
