@@ -1,0 +1,202 @@
+"""Between plain data and ``lca.v1`` messages: layouts, frames in chunks, poses.
+
+Both ends of the wire import this, so a message is written and read by the same few lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from lca.errors import InvalidInputError
+from lca.v1 import gaussian_pb2, motion_pb2
+
+from lca_bridge.wire.frames import (
+    MAX_GAUSSIANS,
+    Attribute,
+    Codec,
+    Component,
+    EncodedFrame,
+    Encoding,
+    Kind,
+    Layout,
+)
+
+MAX_PAYLOAD_BYTES = 2 << 20
+"""A larger frame travels as several messages."""
+
+POSE_SHAPES: dict[str, tuple[int, ...]] = {
+    "translation": (3,),
+    "joint_rotations": (55, 3),
+    "arkit_weights": (52,),
+    "gaze": (2, 2),
+    "light": (9, 3),
+}
+"""Shape of every array of a pose frame, by proto field."""
+
+
+def _malformed(why: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"The server sent a frame this client cannot read: {why}.", reason="MALFORMED_FRAME"
+    )
+
+
+def layout_to_proto(layout: Layout) -> gaussian_pb2.GaussianLayout:
+    """The message of a layout."""
+    return gaussian_pb2.GaussianLayout(
+        encoding=int(layout.encoding),
+        gaussian_count=layout.gaussian_count,
+        attributes=[
+            gaussian_pb2.GaussianAttribute(
+                kind=int(a.kind),
+                component_type=int(a.component),
+                component_count=a.count,
+                scale=a.scale,
+                offset=a.offset,
+                is_static=a.is_static,
+            )
+            for a in layout.attributes
+        ],
+    )
+
+
+def layout_from_proto(message: gaussian_pb2.GaussianLayout) -> Layout:
+    """The layout of a message; InvalidInputError ``MALFORMED_FRAME`` if it is not one we know how to read."""
+    try:
+        attributes = tuple(
+            Attribute(
+                Kind(a.kind), Component(a.component_type), a.component_count, a.scale, a.offset, a.is_static
+            )
+            for a in message.attributes
+        )
+        encoding = Encoding(message.encoding)
+    except ValueError:
+        raise _malformed("unknown layout") from None
+    kinds = [a.kind for a in attributes]
+    widths = {
+        Kind.POSITION: 3,
+        Kind.ROTATION: 4,
+        Kind.SCALE: 3,
+        Kind.LOG_SCALE: 3,
+        Kind.OPACITY: 1,
+        Kind.COLOR: 3,
+    }
+    if len(set(kinds)) != len(kinds) or any(a.count != widths.get(a.kind, a.count) for a in attributes):
+        raise _malformed("inconsistent layout")
+    if any(a.kind is Kind.SH and a.count not in (3, 12, 27, 48) for a in attributes):
+        raise _malformed("inconsistent colour bands")
+    complete = {Kind.POSITION, Kind.ROTATION, Kind.OPACITY} <= set(kinds)
+    if not complete or len({Kind.SCALE, Kind.LOG_SCALE} & set(kinds)) != 1:
+        raise _malformed("incomplete layout")
+    if len({Kind.COLOR, Kind.SH} & set(kinds)) != 1 or not 0 < message.gaussian_count <= MAX_GAUSSIANS:
+        raise _malformed("incomplete layout")
+    return Layout(encoding, message.gaussian_count, attributes)
+
+
+def frame_to_protos(
+    frame: EncodedFrame, max_payload: int = MAX_PAYLOAD_BYTES
+) -> Iterator[gaussian_pb2.GaussianFrame]:
+    """The messages of one frame, in order. The first has every fact, the others only their offset and
+    bytes.
+    """
+    payload = memoryview(frame.payload)
+    for offset in range(0, max(len(payload), 1), max_payload):
+        message = gaussian_pb2.GaussianFrame(
+            payload_size=len(payload),
+            payload_offset=offset,
+            payload=bytes(payload[offset : offset + max_payload]),
+        )
+        if offset == 0:
+            message.keyframe = frame.keyframe
+            message.codec = int(frame.codec)  # type: ignore[assignment]
+            message.decoded_size = frame.decoded_size
+            message.crc32 = frame.crc32
+            message.box.extend(frame.box)
+        yield message
+
+
+class FrameAssembler:
+    """Puts the messages of split frames together again; memory is bounded by the layout's largest frame."""
+
+    def __init__(self, layout: Layout) -> None:
+        # zstd may grow incompressible data slightly
+        self._limit = layout.decoded_size(True) + layout.decoded_size(True) // 128 + 1024
+        self._head: gaussian_pb2.GaussianFrame | None = None
+        self._parts: list[bytes] = []
+        self._received = 0
+
+    def add(self, message: gaussian_pb2.GaussianFrame) -> EncodedFrame | None:
+        """The whole frame with its last message, else None; InvalidInputError if the pieces do not fit."""
+        if message.payload_offset == 0:
+            self._head, self._parts, self._received = message, [], 0
+        head = self._head
+        if (
+            head is None
+            or message.payload_offset != self._received
+            or message.payload_size != head.payload_size
+        ):
+            raise _malformed("a piece is missing")
+        if head.payload_size > self._limit:
+            raise _malformed("it is larger than its layout")
+        self._parts.append(message.payload)
+        self._received += len(message.payload)
+        if self._received > head.payload_size or (not message.payload and head.payload_size):
+            raise _malformed("its pieces do not fit")
+        if self._received < head.payload_size:
+            return None
+        payload = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._head = None
+        try:
+            codec = Codec(head.codec)
+        except ValueError:
+            raise _malformed("unknown compression") from None
+        return EncodedFrame(head.keyframe, codec, head.decoded_size, head.crc32, tuple(head.box), payload)
+
+
+def pose_to_proto(
+    frame_id: int = 0,
+    *,
+    time_code: float = 0.0,
+    translation: np.ndarray | None = None,
+    joint_rotations: np.ndarray | None = None,
+    arkit: np.ndarray | None = None,
+    gaze: np.ndarray | None = None,
+    light: np.ndarray | None = None,
+) -> motion_pb2.PoseFrame:
+    """A pose message; arrays as in docs/avatar-file.md, ``None`` means rest."""
+    arrays = {
+        "translation": translation,
+        "joint_rotations": joint_rotations,
+        "arkit_weights": arkit,
+        "gaze": gaze,
+        "light": light,
+    }
+    message = motion_pb2.PoseFrame(frame_id=frame_id, time_code=time_code)
+    for name, array in arrays.items():
+        if array is not None:
+            getattr(message, name).extend(np.asarray(array, np.float32).ravel().tolist())
+    return message
+
+
+def pose_from_proto(message: motion_pb2.PoseFrame) -> dict[str, np.ndarray]:
+    """Arrays by name (absent ones zero, ``light`` left out when absent), checked.
+
+    Raises:
+        InvalidInputError: ``BAD_POSE``; wrong length, not finite, or beyond any human range.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for name, shape in POSE_SHAPES.items():
+        values = np.array(getattr(message, name), np.float32)
+        size = int(np.prod(shape))
+        if not values.size:
+            if name == "light":
+                continue
+            values = np.zeros(size, np.float32)
+        if values.size != size:
+            raise InvalidInputError(f"{name} has {values.size} values; it needs {size}.", reason="BAD_POSE")
+        if not np.isfinite(values).all():
+            raise InvalidInputError(f"{name} holds a value that is not finite.", reason="BAD_POSE")
+        if np.abs(values).max() > 1e4:
+            raise InvalidInputError(f"{name} holds a value beyond +-10000.", reason="BAD_POSE")
+        arrays[name] = values.reshape(shape)
+    return arrays
