@@ -1,0 +1,223 @@
+"""Photographs to UV: for each texel, find it in every view, test that the view sees it, and fuse what is seen.
+
+Visible colour is copied, not learned. Each view gets a score per texel (frontal, in focus, away from silhouettes);
+a sharp softmax over the views picks the best one or two instead of averaging them into blur. With ``offset`` the
+dressed surface is projected instead of the body, which is what the second pass of creation does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from lca_core.model.raster import depth_buffer, sample_bilinear, visible
+from lca_core.model.references import References, Source
+from lca_core.model.template import PosedTexels, Template
+
+UV_LAYOUT = "features,color3,hit1,position3,normal3,cosine1,variance1,fill3"
+SHARPNESS = 14.0
+"""Inverse temperature of the fusion: a view whose score is 0.2 better gets 16 x the weight."""
+DEPTH_TOLERANCE = 0.02
+DEPTH_GAP = 0.05
+GRAZING = (0.12, 0.40)
+"""Cosines between which a texel goes from unseen to fully trusted."""
+
+
+@dataclass
+class TexelViews:
+    """Every texel in every view.
+
+    grid [B,N,U,U,2] position in the body crop, -1..1; weight [B,N,U,U] fusion weights, sum 1 or all 0;
+    color [B,3,U,U] fused sRGB 0-1 (0 where unseen); hit [B,1,U,U] trust 0-1; cosine [B,1,U,U] of the best view;
+    variance [B,1,U,U] of the colours the views disagree about.
+    """
+
+    grid: Tensor
+    weight: Tensor
+    color: Tensor
+    hit: Tensor
+    cosine: Tensor
+    variance: Tensor
+
+
+def sample_views(
+    template: Template, refs: References, offset: Tensor | None = None, depth_size: int = 256
+) -> TexelViews:
+    """Locate and fuse every texel of ``template`` (any size) in every reference.
+
+    Args:
+        offset: [B,3,U,U] clothing offset in metres (tangent frame), U the size of ``template``.
+        depth_size: side of the z-buffer over the body crop.
+    """
+    b, n = refs.images.shape[:2]
+    side = refs.images.shape[-1]
+    t, u = template.count, template.size
+    grid = np.zeros((b, n, t, 2), np.float32)
+    score = np.full((b, n, t), -np.inf, np.float32)
+    trust = np.zeros((b, n, t), np.float32)
+    cosine = np.zeros((b, n, t), np.float32)
+    color = np.zeros((b, n, t, 3), np.float32)
+    valid = refs.view_valid.cpu().numpy()
+    offsets = None if offset is None else template.gather(offset.detach().cpu().float()).numpy()
+    for i in range(b):
+        keep = np.nonzero(valid[i])[0]
+        posed = template.posed(
+            refs.betas[i],
+            refs.pose[i, keep],
+            refs.transl[i, keep],
+            refs.expression[i, keep],
+            None if offsets is None else offsets[i],
+        )
+        for view, texels in zip(keep, posed, strict=True):
+            source = refs.sources[i][view] if refs.sources else None
+            crop_k = refs.Ks[i, view].cpu().numpy().astype(np.float64)
+            viewmat = refs.viewmats[i, view].cpu().numpy().astype(np.float64)
+            if source is None:
+                source = crop_source(refs, i, int(view))
+            seen = look(template, texels, source, viewmat, crop_k, side, depth_size)
+            grid[i, view], color[i, view] = seen.grid, seen.color
+            score[i, view], trust[i, view], cosine[i, view] = seen.score, seen.trust, seen.cosine
+    seen_any = trust > 0
+    best = np.where(seen_any, score, -np.inf).max(1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        weight = np.where(seen_any, np.exp(SHARPNESS * (score - best)), 0.0)
+    weight = weight / np.maximum(weight.sum(1, keepdims=True), 1e-9)
+    fused = (weight[..., None] * color).sum(1)
+    variance = (weight * np.square(color - fused[:, None]).mean(-1)).sum(1)
+    hit = np.where(seen_any, trust, 0).max(1)
+    top = np.where(seen_any, cosine, 0).max(1)
+
+    def to_map(values: NDArray[np.floating], channels: int) -> Tensor:
+        flat = torch.from_numpy(np.ascontiguousarray(values, np.float32)).view(-1, t, channels)
+        return template.scatter(flat).to(refs.images.device)
+
+    return TexelViews(
+        grid=to_map(grid, 2).view(b, n, 2, u, u).permute(0, 1, 3, 4, 2),
+        weight=to_map(weight, 1).view(b, n, u, u),
+        color=to_map(fused, 3),
+        hit=to_map(hit, 1),
+        cosine=to_map(top, 1),
+        variance=to_map(variance * 20, 1),
+    )
+
+
+def crop_source(refs: References, person: int, view: int) -> Source:
+    """The crop itself as a source, when the original frame was not kept."""
+    image = refs.images[person, view].permute(1, 2, 0).cpu().numpy()
+    mask = refs.masks[person, view, 0].cpu().numpy()
+    k = refs.Ks[person, view].cpu().numpy().astype(np.float64)
+    return Source((image * 255 + 0.5).astype(np.uint8), (mask * 255 + 0.5).astype(np.uint8), k)
+
+
+@dataclass
+class _Look:
+    grid: NDArray[np.float32]
+    color: NDArray[np.float32]
+    score: NDArray[np.float32]
+    trust: NDArray[np.float32]
+    cosine: NDArray[np.float32]
+
+
+def look(
+    template: Template,
+    texels: PosedTexels,
+    source: Source,
+    viewmat: NDArray[np.float64],
+    crop_k: NDArray[np.float64],
+    side: int,
+    depth_size: int,
+) -> _Look:
+    """All texels of one person in one view."""
+    rotation, shift = viewmat[:3, :3], viewmat[:3, 3]
+    camera = texels.position @ rotation.T + shift
+    mesh = texels.vertices @ rotation.T + shift
+    towards = -camera / np.maximum(np.linalg.norm(camera, axis=1, keepdims=True), 1e-6)
+    cosine = np.einsum("ti,ti->t", texels.normal @ rotation.T, towards).astype(np.float32)
+    zoom = depth_size / side
+    buffer_k = crop_k * np.array([[zoom], [zoom], [1.0]])
+    depth = depth_buffer(_pixels(mesh, buffer_k), template.faces, depth_size, depth_size)
+    seen = visible(_pixels(camera, buffer_k), depth, DEPTH_TOLERANCE, DEPTH_GAP)
+    grid = _pixels(camera, crop_k)[:, :2] / side * 2 - 1
+    pixels = _pixels(camera, source.K)
+    per_metre = source.K[0, 0] / np.maximum(camera[:, 2], 0.05)
+    color, inside = _sample_source(source, pixels, per_metre * _typical_spacing(template), mesh)
+    low, high = GRAZING
+    frontal = np.clip((cosine - low) / (high - low), 0, 1)
+    trust = seen * inside * frontal * frontal * (3 - 2 * frontal)
+    # Resolution in pixels per metre against 200 (a person of 1.7 m in 340 px), with diminishing returns.
+    resolution = np.clip(per_metre / 200, 0.05, 4) ** 0.5
+    score = cosine * (0.4 + 0.6 * inside) * (0.5 + 0.5 * np.minimum(resolution, 1.5))
+    return _Look(grid, color, score.astype(np.float32), trust.astype(np.float32), cosine)
+
+
+def _pixels(camera: NDArray[np.floating], K: NDArray[np.floating]) -> NDArray[np.float32]:
+    z = camera[:, 2]
+    safe = np.where(np.abs(z) < 1e-3, 1e-3, z)
+    x = camera[:, 0] / safe * K[0, 0] + K[0, 2]
+    y = camera[:, 1] / safe * K[1, 1] + K[1, 2]
+    # Points far outside would overflow the integer pixel index of the kernels.
+    return np.stack([np.clip(x, -1e6, 1e6), np.clip(y, -1e6, 1e6), z], 1).astype(np.float32)
+
+
+def _typical_spacing(template: Template) -> NDArray[np.float32]:
+    cached = getattr(template, "_spacing_cache", None)
+    if cached is None:
+        spacing = template.rest(torch.zeros(1, 50)).spacing
+        cached = template.gather(spacing)[0].mean(1).numpy()
+        template._spacing_cache = cached  # type: ignore[attr-defined]
+    return cached
+
+
+def _sample_source(
+    source: Source,
+    pixels: NDArray[np.float32],
+    footprint: NDArray[np.floating],
+    mesh: NDArray[np.floating],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Colour [T,3] and how far inside the mask 0-1 [T].
+
+    Texels larger than a pixel read a smaller mip level of the frame, averaged inside the mask only, so that neither
+    aliasing nor background enters.
+    """
+    body = _pixels(mesh, source.K)
+    h, w = source.mask.shape
+    x0, y0 = np.clip(np.floor(body[:, :2].min(0)).astype(int) - 4, 0, (w - 2, h - 2))
+    x1, y1 = np.clip(np.ceil(body[:, :2].max(0)).astype(int) + 5, (x0 + 2, y0 + 2), (w, h))
+    # Body height in pixels decides how wide the untrusted rim is: about 1 cm.
+    rim = max(1, round((y1 - y0) / 200))
+    hard = torch.from_numpy(source.mask[y0:y1, x0:x1].astype(np.float32) / 255)[None, None]
+    eroded = -F.max_pool2d(-(hard > 0.6).float(), 2 * rim + 1, 1, rim)
+    soft = F.avg_pool2d(eroded, 2 * rim + 1, 1, rim, count_include_pad=False)
+    rgb = torch.from_numpy(source.image[y0:y1, x0:x1].astype(np.float32) / 255).permute(2, 0, 1)[None]
+    level = torch.cat([rgb * hard, hard], 1)
+    local = pixels[:, :2] - np.array([x0, y0], np.float32)
+    inside = sample_bilinear(np.ascontiguousarray(soft[0].permute(1, 2, 0).numpy()), local)[:, 0]
+    in_frame = (local > 0).all(1) & (local < (x1 - x0, y1 - y0)).all(1)
+    wanted = np.clip(np.round(np.log2(np.maximum(footprint, 1e-3))), 0, 5).astype(int)
+    color = np.zeros((len(pixels), 3), np.float32)
+    for index in range(int(wanted.max()) + 1):
+        chosen = np.nonzero(wanted == index)[0]
+        if index:
+            if min(level.shape[-2:]) < 4:
+                chosen = np.nonzero(wanted >= index)[0]
+            else:
+                level = F.avg_pool2d(level, 2, ceil_mode=True, count_include_pad=False)
+        points = np.ascontiguousarray(local[chosen] / 2**index, np.float32)
+        read = sample_bilinear(np.ascontiguousarray(level[0].permute(1, 2, 0).numpy()), points)
+        color[chosen] = read[:, :3] / np.maximum(read[:, 3:], 1e-3)
+    return np.clip(color, 0, 1), (inside * in_frame).astype(np.float32)
+
+
+def fuse(features: Tensor, views: TexelViews) -> Tensor:
+    """Image features [B,N,C,h,w] -> UV features [B,C,U,U], weighted like the colours."""
+    b, n, c = features.shape[:3]
+    u = views.weight.shape[-1]
+    sampled = F.grid_sample(
+        features.flatten(0, 1), views.grid.flatten(0, 1).to(features), mode="bilinear", align_corners=False
+    )
+    return (sampled.view(b, n, c, u, u) * views.weight[:, :, None].to(features)).sum(1)

@@ -1,0 +1,351 @@
+"""Training examples: one synthetic person -> references with augmentation, texel views, and targets on the UV grid.
+
+Input is the sample format of ``lca_core.data`` (a dict of arrays, usually one ``.npz`` per person). Everything
+random comes from the generator that is passed in, so a step number fixes the example.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from lca.errors import InvalidInputError
+from lca_core.model.config import ModelConfig
+from lca_core.model.inverse_texture import TexelViews, sample_views
+from lca_core.model.references import References, collate, prepare_references
+from lca_core.model.template import Template
+
+SURFACE, SEEN, CAVITY, CLOTH, HAIR, LOOSE = 1, 2, 4, 8, 16, 32
+"""Bits of ``uv_validity``."""
+
+Sample = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What happens to the inputs (never to geometry targets). Standard deviations; drawn once per person and step.
+
+    joint_degrees / root_degrees / shift_metres: tracking noise on the reference poses; light: common gain per
+    channel, applied to images and lit target alike; view_gain: exposure differences between views, inputs only.
+    """
+
+    joint_degrees: float = 1.5
+    root_degrees: float = 1.0
+    shift_metres: float = 0.008
+    light: float = 0.15
+    view_gain: float = 0.03
+    dressed_projection: float = 0.6
+
+    @staticmethod
+    def none() -> Augmentation:
+        """Exact inputs, for evaluation."""
+        return Augmentation(0, 0, 0, 0, 0, 0)
+
+
+@dataclass
+class Targets:
+    """Ground truth on the UV grid; every map [B,C,U,U] unless said otherwise.
+
+    color, albedo sRGB 0-1; offset m; surface, loose 0/1; log_scale (3) and quat wxyz (4) of the dressed surface in
+    the tangent frame; drive_* one target frame per person: pose [B,55,3], expression [B,52], gaze [B,2,2],
+    transforms [B,55,4,4], template [B,3,U,U] and correction [B,3,U,U] m.
+    """
+
+    color: Tensor
+    albedo: Tensor
+    offset: Tensor
+    surface: Tensor
+    loose: Tensor
+    log_scale: Tensor
+    quat: Tensor
+    drive_pose: Tensor
+    drive_expression: Tensor
+    drive_gaze: Tensor
+    drive_transforms: Tensor
+    drive_template: Tensor
+    correction: Tensor
+
+
+@dataclass
+class Batch:
+    """Inputs and targets of one step."""
+
+    refs: References
+    views: TexelViews
+    targets: Targets
+
+
+def stack(parts: Sequence[Any], kind: type) -> Any:
+    """Concatenate dataclasses of tensors along the batch."""
+    return kind(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(kind)})
+
+
+class SampleFolder:
+    """People stored as ``*.npz``, read on demand, the last ``keep`` of them held in memory.
+
+    A file belongs to validation when its stored ``split`` (or its name) says so; a folder without any such file
+    sets aside every twelfth person by name.
+    """
+
+    def __init__(self, folder: Path, split: str, keep: int = 600) -> None:
+        self.folder = Path(folder)
+        self.split = split
+        self.keep = keep
+        self._cache: OrderedDict[str, Sample] = OrderedDict()
+        self.names: list[str] = []
+        self.refresh()
+        if not self.names:
+            raise InvalidInputError(
+                f"No {split} samples in {self.folder}; generate people first "
+                "(python -m lca_core.data, see docs) or name another folder with --data."
+            )
+
+    def refresh(self) -> int:
+        """Look for new files; returns the number of people."""
+        names = sorted(p.name for p in self.folder.glob("*.npz"))
+        marked = [n for n in names if _marked(n)]
+        if marked:
+            held = set(marked)
+        else:
+            held = {n for i, n in enumerate(names) if i % 12 == 11}
+        self.names = sorted(held if self.split == "validation" else set(names) - held)
+        return len(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        name = self.names[index]
+        if name in self._cache:
+            self._cache.move_to_end(name)
+            return self._cache[name]
+        with np.load(self.folder / name, allow_pickle=False) as file:
+            sample = {k: file[k] for k in file.files}
+        self._cache[name] = sample
+        while len(self._cache) > self.keep:
+            self._cache.popitem(last=False)
+        return sample
+
+
+def _marked(name: str) -> bool:
+    return any(word in name.lower() for word in ("val", "test"))
+
+
+REQUIRED = (
+    "images", "masks", "Ks", "viewmats", "pose", "transl", "expression", "gaze", "betas", "uv_albedo", "uv_color",
+    "uv_offset", "uv_validity", "uv_correction",
+)  # fmt: skip
+
+
+def check_sample(sample: Sample) -> None:
+    """Raise InvalidInputError when a sample lacks fields of the contract or has disagreeing shapes."""
+    missing = [k for k in REQUIRED if k not in sample]
+    if missing:
+        raise InvalidInputError(f"A training sample lacks {', '.join(missing)}; regenerate the data set.")
+    v, u = len(sample["images"]), len(sample["uv_albedo"])
+    if sample["uv_correction"].shape != (v, u, u, 3):
+        raise InvalidInputError(
+            f"uv_correction is {sample['uv_correction'].shape}; {v} views on a {u} grid need {(v, u, u, 3)}."
+        )
+
+
+def make_example(
+    sample: Sample,
+    views: Sequence[int],
+    drive: int,
+    config: ModelConfig,
+    template: Template,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+) -> Batch:
+    """One person as a batch of one: references ``views``, correction target ``drive`` (a view index)."""
+    views = list(views)
+    betas = np.asarray(sample["betas"], np.float32)
+    pose = np.asarray(sample["pose"], np.float32)
+    transl = np.asarray(sample["transl"], np.float32)
+    expression = np.asarray(sample["expression"], np.float32)
+    targets = uv_targets(sample, template)
+
+    noise = rng.uniform(0, 1)
+    seen_pose, seen_transl = pose[views].copy(), transl[views].copy()
+    if augmentation.joint_degrees:
+        sd = np.full((1, 22, 1), np.deg2rad(augmentation.joint_degrees))
+        sd[:, 0] = np.deg2rad(augmentation.root_degrees)
+        seen_pose[:, :22] += noise * sd * rng.standard_normal((len(views), 22, 3))
+        seen_transl += noise * augmentation.shift_metres * rng.standard_normal(seen_transl.shape)
+    light = np.exp(augmentation.light * rng.standard_normal() * np.ones(3) * 0.7)
+    light = light * np.exp(augmentation.light * 0.3 * rng.standard_normal(3))
+    frames = []
+    for i in views:
+        frame = sample["images"][i]
+        if augmentation.light or augmentation.view_gain:
+            gain = light * np.exp(augmentation.view_gain * rng.standard_normal(3))
+            frame = np.clip(frame * gain, 0, 255).astype(np.uint8)
+        frames.append(frame)
+    targets["color"] = (targets["color"] * torch.as_tensor(light, dtype=torch.float32)[:, None, None]).clamp(0, 1)
+    refs = prepare_references(
+        frames,
+        [sample["masks"][i] for i in views],
+        np.asarray(sample["Ks"])[views],
+        np.asarray(sample["viewmats"])[views],
+        seen_pose,
+        seen_transl,
+        expression[views],
+        np.asarray(sample["gaze"])[views],
+        betas,
+        config,
+        template,
+    )
+    # Creation projects twice, the second time with the clothing predicted by the first. Both cases are trained.
+    dressed = None
+    if rng.uniform() < augmentation.dressed_projection:
+        dressed = targets["offset"][None] * float(rng.uniform(0.6, 1.0))
+    located = sample_views(template, refs, dressed)
+    shape = torch.from_numpy(betas)[None]
+    drive_pose = torch.from_numpy(pose[drive])[None]
+    drive_expression = torch.from_numpy(expression[drive])[None]
+    transforms = template.transforms(betas, pose[drive : drive + 1], transl[drive : drive + 1], expression[drive][None])
+    return Batch(
+        refs,
+        located,
+        Targets(
+            **{k: v[None] for k, v in targets.items()},
+            drive_pose=drive_pose,
+            drive_expression=drive_expression,
+            drive_gaze=torch.as_tensor(np.asarray(sample["gaze"][drive], np.float32))[None],
+            drive_transforms=torch.from_numpy(transforms),
+            drive_template=template.corrective(shape, drive_pose, drive_expression),
+            correction=_correction(sample, drive, template)[None],
+        ),
+    )
+
+
+def _down(values: NDArray[Any], keep: NDArray[np.bool_], size: int) -> Tensor:
+    """[U,U,C] -> [C,size,size]; averages only texels of ``keep``, so classes do not mix."""
+    u = values.shape[0]
+    x = torch.from_numpy(np.ascontiguousarray(values, np.float32)).permute(2, 0, 1)
+    if u == size:
+        return x
+    if u % size:
+        raise InvalidInputError(f"UV maps of {u} cannot be reduced to {size}.")
+    weight = torch.from_numpy(keep.astype(np.float32))[None]
+    total = F.avg_pool2d((x * weight)[None], u // size)[0]
+    return total / F.avg_pool2d(weight[None], u // size)[0].clamp(min=1e-6)
+
+
+def uv_targets(sample: Sample, template: Template) -> dict[str, Tensor]:
+    """Maps of one person at the template's grid, without batch dimension (see :class:`Targets`)."""
+    size = template.size
+    bits = np.asarray(sample["uv_validity"])
+    solid = (bits & SURFACE) > 0
+
+    def flag(bit: int) -> Tensor:
+        return (_down(((bits & bit) > 0)[..., None], np.ones_like(solid), size) >= 0.5).float()
+
+    carries = template.carries_map[0]
+    surface = flag(SURFACE) * (1 - flag(CAVITY)) * carries
+    offset = _down(sample["uv_offset"], solid, size) * surface
+    out = {
+        "color": _down(sample["uv_color"], solid, size) / 255,
+        "albedo": _down(sample["uv_albedo"], solid, size) / 255,
+        "offset": offset,
+        "surface": surface,
+        "loose": flag(LOOSE) * surface,
+    }
+    rest = template.rest(torch.as_tensor(np.asarray(sample["betas"], np.float32))[None])
+    out["log_scale"], out["quat"] = dressed_shape(rest.position[0], rest.frame[0], offset, surface)
+    return out
+
+
+def _correction(sample: Sample, view: int, template: Template) -> Tensor:
+    solid = (np.asarray(sample["uv_validity"]) & SURFACE) > 0
+    values = np.nan_to_num(np.asarray(sample["uv_correction"][view], np.float32))
+    return _down(values, solid, template.size)
+
+
+def dressed_shape(position: Tensor, frame: Tensor, offset: Tensor, surface: Tensor) -> tuple[Tensor, Tensor]:
+    """How clothing stretches and turns the surface at each texel.
+
+    Args:
+        position [3,U,U] rest texel positions; frame [U,U,3,3]; offset [3,U,U] tangent frame; surface [1,U,U].
+
+    Returns:
+        log_scale [3,U,U]: log stretch along tangent, bitangent; 0 along the normal. quat [4,U,U] wxyz: the shortest
+        rotation in the tangent frame that takes the body normal to the dressed normal (at most 60 degrees).
+    """
+    dressed = position + torch.einsum("hwij,jhw->ihw", frame, offset)
+    steps = []
+    logs = []
+    for axis in (2, 1):
+
+        def central(values: Tensor, axis: int = axis) -> Tensor:
+            return torch.roll(values, -1, axis) - torch.roll(values, 1, axis)
+
+        near, step = central(position), central(dressed)
+        both = surface * torch.roll(surface, -1, axis) * torch.roll(surface, 1, axis)
+        length = near.norm(dim=0, keepdim=True)
+        # Neighbours on another chart are far away on the body: no derivative there.
+        both = both * (length < 0.06) * (length > 1e-5)
+        ratio = step.norm(dim=0, keepdim=True).clamp(min=1e-6) / length.clamp(min=1e-6)
+        logs.append(torch.where(both > 0, ratio.log().clamp(-0.7, 0.7), torch.zeros_like(ratio)))
+        steps.append((step, both))
+    (du, ok_u), (dv, ok_v) = steps
+    normal = torch.cross(du, dv, dim=0)
+    local = torch.einsum("hwij,ihw->jhw", frame, normal)
+    local = local * torch.where(local[2:] < 0, -1.0, 1.0)
+    length = local.norm(dim=0, keepdim=True)
+    flat = torch.zeros_like(local)
+    flat[2] = 1
+    good = (ok_u * ok_v > 0) & (length > 1e-10)
+    local = torch.where(good, local / length.clamp(min=1e-10), flat)
+    cosine = local[2:].clamp(0.5, 1)
+    tilt = local[:2] / local[:2].norm(dim=0, keepdim=True).clamp(min=1e-6)
+    half = torch.acos(cosine) / 2
+    axis_vector = torch.cat([-tilt[1:], tilt[:1], torch.zeros_like(cosine)])
+    quat = torch.cat([half.cos(), half.sin() * axis_vector])
+    return torch.cat([*logs, torch.zeros_like(cosine)]), quat
+
+
+def make_batch(parts: Sequence[Batch]) -> Batch:
+    """Stack people."""
+    refs = collate([p.refs for p in parts])
+    n = refs.images.shape[1]
+    padded = []
+    for p in parts:
+        missing = n - p.views.weight.shape[1]
+        grid = torch.cat([p.views.grid, p.views.grid[:, :1].expand(-1, missing, -1, -1, -1)], 1)
+        weight = torch.cat([p.views.weight, torch.zeros_like(p.views.weight[:, :1]).expand(-1, missing, -1, -1)], 1)
+        v = p.views
+        padded.append(TexelViews(grid, weight, v.color, v.hit, v.cosine, v.variance))
+    return Batch(refs, stack(padded, TexelViews), stack([p.targets for p in parts], Targets))
+
+
+VIEW_COUNTS = (1, 2, 3, 4, 6)
+VIEW_CHANCES = (0.2, 0.27, 0.25, 0.23, 0.05)
+
+
+def draw_batch(
+    people: Any, step: int, seed: int, size: int, config: ModelConfig, template: Template, augmentation: Augmentation
+) -> Batch:
+    """The batch of ``step``: a function of (people, step, seed) only, so a resumed run sees the same data."""
+    rng = np.random.default_rng([seed, step])
+    count = int(rng.choice(VIEW_COUNTS, p=VIEW_CHANCES))
+    parts = []
+    for index in rng.choice(len(people), size=size, replace=len(people) < size):
+        sample = people[int(index)]
+        check_sample(sample)
+        total = len(sample["images"])
+        views = rng.permutation(total)[: min(count, total)]
+        parts.append(
+            make_example(sample, views, int(rng.integers(total)), config, template, augmentation, rng)
+        )
+    return make_batch(parts)
