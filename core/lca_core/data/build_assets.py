@@ -22,6 +22,7 @@ from lca.errors import InvalidInputError
 
 BASE_VERTICES = 19158
 TEXTURE_SIZE = 512
+POSITION_MAP = 128
 UNDERWEAR_RGB = (58, 60, 68)
 
 SUITS = (
@@ -206,6 +207,12 @@ def add_suit(pack: Pack, name: str) -> None:
     # Trousers and skirts: charts whose mean lies below the navel (y is in decimetres, hips at 0.5, navel at 2).
     region = np.where(mean[chart] > 1.0, 1, 2)
     label = rasterise_uv(uv, face_uv, region, TEXTURE_SIZE)
+    # Where on the A-pose garment each texel lies, coarsely, for patterns that run on across seams.
+    small = rasterise_uv(uv, face_uv, np.arange(len(faces)), POSITION_MAP)
+    index = ndimage.distance_transform_edt(small < 0, return_distances=False, return_indices=True)
+    low, high = vertices.min(0), vertices.max(0)
+    place = (vertices[faces].mean(1) - low) / (high - low)
+    pack.arrays[f"{key}/place"] = np.round(place[small[index[0], index[1]]] * 255).astype(np.uint8)
     rgba = pack.read(diffuse_path(data, folder))
     rgb = rgba[..., :3].copy()
     for box in LOGOS.get(name, ()):

@@ -1,0 +1,89 @@
+"""Fits pack items to one body and keeps cloth outside the skin.
+
+In: a T-pose base body (19158 vertices) and pack items. Out: item vertices in the T-pose with their skin weights and
+expression deltas, pushed out along the body normals; the visible faces of the skin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from lca_core.data.library import Proxy, base_mesh, extended_body
+from lca_core.data.render import vertex_normals
+
+# Base vertex pairs whose distance scales offsets, per axis, with their distance on the original mesh (decimetres).
+_SCALE_PAIRS = ((5399, 11998, 1.4340), (791, 881, 2.4098), (962, 5320, 2.0001))
+CLEARANCE_REST_M = 0.0025
+CLEARANCE_POSED_M = 0.002
+_NEAR_M = 0.03
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One item on one body, T-pose.
+
+    Attributes:
+        vertices: (N,3) m. weights: (N,55). expressions: (52,N,3) or None when the item ignores the face.
+        nearest: (N,) base skin vertex that guards against penetration, -1 where none is near.
+    """
+
+    item: Proxy
+    vertices: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    expressions: NDArray[np.float32] | None
+    nearest: NDArray[np.int64]
+
+
+def fit(item: Proxy, body: NDArray[np.float32], *, facial: bool) -> Fitted:
+    """Place ``item`` on ``body`` (19158,3). ``facial`` items (brows, lashes, teeth) follow expressions."""
+    ext = extended_body()
+    w, refs = item.weights[..., None], item.refs
+    scale = np.array([np.abs(body[a, k] - body[b, k]) / d for k, (a, b, d) in enumerate(_SCALE_PAIRS)])
+    # The base is metres here: distance_m / reference_dm turns an offset in decimetres into metres.
+    offset = item.offsets * scale.astype(np.float32)
+    turn = ext.a_to_t[refs].mean(1)
+    vertices = (w * body[refs]).sum(1) + np.einsum("nij,nj->ni", turn, offset)
+    positive = np.clip(item.weights, 0.0, None) + 1e-6
+    positive /= positive.sum(1, keepdims=True)
+    weights = (positive[..., None] * ext.weights[refs]).sum(1)
+    weights /= weights.sum(1, keepdims=True)
+    deltas = (w * ext.expressions[:, refs]).sum(2) if facial else None
+    none = np.full(len(vertices), -1, np.int64)
+    return Fitted(item, vertices.astype(np.float32), weights.astype(np.float32), deltas, none)
+
+
+def push_out(fitted: Fitted, body: NDArray[np.float32]) -> Fitted:
+    """Move cloth vertices that lie less than 2.5 mm outside the T-pose skin; remembers the guarding skin vertices."""
+    faces, _ = base_mesh("skin")
+    normals = vertex_normals(body, faces)
+    skin = np.unique(faces)
+    distance, near = cKDTree(body[skin]).query(fitted.vertices)
+    nearest = np.where(distance < _NEAR_M, skin[near], -1)
+    vertices = clear(fitted.vertices, nearest, body, normals, CLEARANCE_REST_M)
+    return Fitted(fitted.item, vertices, fitted.weights, fitted.expressions, nearest)
+
+
+def clear(
+    vertices: NDArray[np.float32], nearest: NDArray[np.int64], body: NDArray, normals: NDArray, clearance: float
+) -> NDArray[np.float32]:
+    """Vertices (N,3) moved along the guarding normals until they lie ``clearance`` metres outside."""
+    guarded = nearest >= 0
+    index = nearest[guarded]
+    n = normals[index]
+    lack = clearance - ((vertices[guarded] - body[index]) * n).sum(1)
+    out = vertices.copy()
+    out[guarded] += np.clip(lack, 0.0, _NEAR_M)[:, None] * n
+    return out
+
+
+def visible_skin(items: list[Proxy]) -> NDArray[np.bool_]:
+    """(F,) faces of the skin that stay: a face goes when all its vertices are hidden by the worn items."""
+    hidden = np.zeros(len(extended_body().template), bool)
+    for item in items:
+        hidden |= item.hidden
+    faces, _ = base_mesh("skin")
+    return ~hidden[faces].all(1)
