@@ -1,4 +1,5 @@
-"""Gaussian rendering: one ``render()`` (gsplat on CUDA, numba on the CPU, a torch oracle), ``GaussianSet`` and cameras."""
+"""Gaussian rendering: one ``render()`` (gsplat on CUDA, numba on the CPU, a torch oracle), ``GaussianSet``
+and cameras."""
 
 from lca_core.splat.camera import intrinsics, look_at, orbit
 from lca_core.splat.gaussians import GaussianSet, concatenate

@@ -1,7 +1,8 @@
 """How this room compiles: numba decorators with one set of flags and a cache folder that always works.
 
-Kernels release the GIL, are cached on disk and run on numba's OpenMP or TBB layer. The cache lies beside the package; when
-that folder is read-only it lies in the user's cache folder, and as a last resort in a private temporary folder.
+Kernels release the GIL, are cached on disk and run on numba's OpenMP or TBB layer. The cache lies beside
+the package; when that folder is read-only it lies in the user's cache folder, and as a last resort in a
+private temporary folder.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numba
 from numba import njit
@@ -68,19 +70,20 @@ def choose_cache(package: Path) -> Path | None:
 
 
 _folder = choose_cache(Path(__file__).parent)
-if _folder is not None and not numba.config.CACHE_DIR:
-    numba.config.CACHE_DIR = str(_folder)
+_config: Any = numba.config
+if _folder is not None and not _config.CACHE_DIR:
+    _config.CACHE_DIR = str(_folder)
 _CACHE = bool(
     os.environ.get("NUMBA_CACHE_DIR")
     or _folder is not None
     or _writable(Path(__file__).parent / "__pycache__")
 )
 
-helper = njit(cache=_CACHE, nogil=True, fastmath=SAFE_FASTMATH)
+helper: Any = njit(cache=_CACHE, nogil=True, fastmath=SAFE_FASTMATH)
 """Serial code, safe for NaN."""
-parallel = njit(cache=_CACHE, nogil=True, fastmath=SAFE_FASTMATH, parallel=True)
+parallel: Any = njit(cache=_CACHE, nogil=True, fastmath=SAFE_FASTMATH, parallel=True)
 """Code with ``prange``, safe for NaN."""
-pixel = njit(cache=_CACHE, nogil=True, fastmath=True, error_model="numpy")
+pixel: Any = njit(cache=_CACHE, nogil=True, fastmath=True, error_model="numpy")
 """Innermost pixel loops, where NaN never decides anything."""
 
 _serial = threading.RLock()
@@ -91,8 +94,9 @@ _ready = False
 def launch() -> Iterator[int]:
     """Hold this around parallel kernels; yields the number of workers.
 
-    The first launch of a process is serialised (numba starts its threads then). Afterwards calls from several threads run at
-    the same time, except on the ``workqueue`` layer, which aborts the process on concurrent calls.
+    The first launch of a process is serialised (numba starts its threads then). Afterwards calls from
+    several threads run at the same time, except on the ``workqueue`` layer, which aborts the process on
+    concurrent calls.
     """
     global _ready
     if _ready and numba.threading_layer() != "workqueue":

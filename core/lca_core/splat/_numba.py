@@ -1,9 +1,10 @@
 """The CPU back end: two autograd functions around the numba kernels, projection and rasterization.
 
-In: batched float32 CPU tensors as ``render`` lays them out. Out: images and the per-view tensors of ``meta``. The two steps are
-separate functions, so ``meta["means2d"].retain_grad()`` works as with gsplat. Arrays cross over without copies; all scratch
-memory belongs to the call, so calls from several threads do not meet. Do not ``fork()`` a process after the first call: the
-OpenMP threads do not survive it (use the spawn or forkserver start method).
+In: batched float32 CPU tensors as ``render`` lays them out. Out: images and the per-view tensors of
+``meta``. The two steps are separate functions, so ``meta["means2d"].retain_grad()`` works as with gsplat.
+Arrays cross over without copies; all scratch memory belongs to the call, so calls from several threads do
+not meet. Do not ``fork()`` a process after the first call: the OpenMP threads do not survive it (use the
+spawn or forkserver start method).
 """
 
 from __future__ import annotations
@@ -13,30 +14,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from lca.errors import ExhaustedError
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lca.errors import ExhaustedError
 from lca_core.splat import _project, _raster, _tiles
 from lca_core.splat._jit import launch
+from lca_core.splat._settings import Settings
 
 Array = np.ndarray
 CHUNK = 4  # features blended per pass
 MAX_ENTRIES = 1 << 29
 """Most tile-list entries of one view (32 GB with gradients): beyond it the scene or the camera is broken."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is constant over all views of a call."""
-
-    width: int
-    height: int
-    eps2d: float
-    near: float
-    far: float
-    radius_clip: float
-    antialiased: bool
 
 
 @dataclass(frozen=True)
@@ -76,7 +65,8 @@ def _camera(viewmat: Tensor, k: Tensor) -> Array:
 
 class Project(torch.autograd.Function):
     """(means (B,N,3), quats, scales, opacities (B,N), viewmats (B,C,4,4), Ks (B,C,3,3)) to
-    radii (B,C,N,2) int32, means2d (B,C,N,2), depths (B,C,N), conics (B,C,N,3), antialiasing factors (B,C,N)."""
+    radii (B,C,N,2) int32, means2d (B,C,N,2), depths (B,C,N), conics (B,C,N,3), antialiasing factors
+    (B,C,N)."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
@@ -132,11 +122,9 @@ class Project(torch.autograd.Function):
         return (*outputs, None, g_view, None, None)
 
 
-def _build_lists(
-    means2d: Array, conics: Array, opacities: Array, radii: Array, depths: Array,
-    width: int, height: int, workers: int,
-) -> _Lists:  # fmt: skip
-    """Depth order, records (without features) and tile lists of one view."""
+def _build_lists(view: tuple[Array, ...], width: int, height: int, workers: int) -> _Lists:
+    """Depth order, records (without features) and tile lists of one view's projection results."""
+    means2d, conics, opacities, radii, depths = view
     n = depths.shape[0]
     order = np.empty(n, np.int32)
     count = _tiles.depth_order(depths, radii, order, np.empty((3, n), np.uint32))
@@ -149,8 +137,8 @@ def _build_lists(
     room = int(rooms.sum())
     if room > MAX_ENTRIES:
         raise ExhaustedError(
-            f"One view needs {room} tile entries: Gaussians are far too large for the image or too close to the camera. "
-            "Check the units (metres) and raise near_plane.",
+            f"One view needs {room} tile entries: Gaussians are far too large for the image or too close to "
+            "the camera. Check the units (metres) and raise near_plane.",
             reason="SPLAT_TOO_LARGE",
         )
     starts = np.empty(count, np.int64)
@@ -166,18 +154,21 @@ def _build_lists(
 
 
 def _use_features(state: _Lists, features: Array) -> tuple[int, ...]:
-    """Put up to four features (N, <= 4) into the records; returns the ``channels`` argument of the kernels."""
+    """Put up to four features (N, <= 4) into the records; returns the ``channels`` argument of the
+    kernels."""
     _tiles.pack_features(state.order, np.ascontiguousarray(features), state.records)
     return (0,) * features.shape[1]
 
 
 class Rasterize(torch.autograd.Function):
     """(means2d (V,N,2), conics (V,N,3), opacities (V,N), features (V,N,D), radii (V,N,2), depths (V,N)) to
-    image (V,H,W,D) and alpha (V,H,W,1). ``holder``: the tensor that receives ``.absgrad`` in the backward pass, or None."""
+    image (V,H,W,D) and alpha (V,H,W,1). ``holder``: the tensor that receives ``.absgrad`` in the backward
+    pass, or None."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
-        means2d, conics, opacities, features, radii, depths, width, height, holder = inputs
+        means2d, conics, opacities, features, radii, depths, settings, holder = inputs
+        width, height = settings.width, settings.height
         views, d = features.shape[0], features.shape[2]
         image, through = _empty(views, height, width, d), _empty(views, height, width)
         keep = any(ctx.needs_input_grad)
@@ -185,8 +176,8 @@ class Rasterize(torch.autograd.Function):
         with launch() as workers:
             for v in range(views):
                 colours = _numpy(features[v])
-                geometry = [_numpy(t[v]) for t in (means2d, conics, opacities)]
-                state = _build_lists(*geometry, radii[v].numpy(), _numpy(depths[v]), width, height, workers)
+                arrays = (_numpy(t[v]) for t in (means2d, conics, opacities, radii, depths))
+                state = _build_lists(tuple(arrays), width, height, workers)
                 out = image[v].numpy()
                 for first in range(0, d, CHUNK):
                     channels = _use_features(state, colours[:, first : first + CHUNK])
@@ -243,4 +234,4 @@ class Rasterize(torch.autograd.Function):
                         g_features[v].numpy()[:, part] = target
         if ctx.holder is not None:
             ctx.holder.absgrad = g_absolute.view(ctx.holder.shape)
-        return g_means2d, g_conics, g_opacities, g_features, None, None, None, None, None
+        return g_means2d, g_conics, g_opacities, g_features, None, None, None, None

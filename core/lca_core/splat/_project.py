@@ -1,10 +1,14 @@
-"""Projection of 3D Gaussians to 2D ellipses on the CPU, forward and backward, in gsplat's formula (EWA splatting).
+"""Projection of 3D Gaussians to 2D ellipses on the CPU, forward and backward, in gsplat's formula (EWA
+splatting).
 
-In: centres, quaternions, scales, opacities, one camera. Out: per Gaussian the pixel position, inverse 2D covariance ("conic"),
-depth, antialiasing factor and integer radii; radii (0, 0) mean "not visible". The backward pass recomputes what it needs from
-the inputs, so nothing is stored in between. Determinants are sums of squares (Cauchy-Binet), which keeps thin splats exact
-where ``a c - b^2`` would cancel in float32.
+In: centres, quaternions, scales, opacities, one camera. Out: per Gaussian the pixel position, inverse 2D
+covariance ("conic"), depth, antialiasing factor and integer radii; radii (0, 0) mean "not visible". The
+backward pass recomputes what it needs from the inputs, so nothing is stored in between. Determinants are
+sums of squares (Cauchy-Binet), which keeps thin splats exact where ``a c - b^2`` would cancel in float32.
 """
+
+# Kernel arguments are typed by numba at compile time; the docstrings give shapes and dtypes.
+# mypy: ignore-errors
 
 from __future__ import annotations
 
@@ -154,7 +158,8 @@ def project_backward(
     """Chain rule of :func:`project_forward`; **adds** to ``g_means``, ``g_quats``, ``g_scales``.
 
     Args:
-        partial: (blocks, 12) float64, written: per block of ``GRAIN`` Gaussians the gradient of rotation (9) and translation.
+        partial: (blocks, 12) float64, written: per block of ``GRAIN`` Gaussians the gradient of rotation
+            (9) and translation.
     """
     n = means.shape[0]
     fx, fy = camera[12], camera[13]
@@ -204,7 +209,8 @@ def project_backward(
             det = det0 + eps2d * (c00 + c11) + eps2d * eps2d
             inverse = ONE / det
             ka, kb, kc = (c11 + eps2d) * inverse, -c01 * inverse, (c00 + eps2d) * inverse
-            # --- conic = inverse covariance: V_cov = -K V_conic K; the off-diagonal gradient counts both entries
+            # --- conic = inverse covariance: V_cov = -K V_conic K; the off-diagonal gradient counts both
+            # entries
             ga, gb, gc = g_conics[i, 0], HALF * g_conics[i, 1], g_conics[i, 2]
             h00, h01 = ga * ka + gb * kb, ga * kb + gb * kc
             h10, h11 = gb * ka + gc * kb, gb * kb + gc * kc

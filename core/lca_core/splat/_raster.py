@@ -1,14 +1,18 @@
 """Blending on the CPU: tiles of 8x8 pixels, front to back, forward and backward.
 
-In: records and tile lists of ``_tiles``. Out: feature image and transmittance; backward, one row of gradients per list entry,
-then their sum per Gaussian through the inverse map (no atomics, the same bits on any number of threads).
+In: records and tile lists of ``_tiles``. Out: feature image and transmittance; backward, one row of
+gradients per list entry, then their sum per Gaussian through the inverse map (no atomics, the same bits on
+any number of threads).
 
-All 64 pixels are updated by branch-free selects so that the loop becomes SIMD code; a tile's state lies in one scratch row at
-constant offsets, which tells the compiler that nothing overlaps. The transmittance of a pixel that has reached the stop is
-kept negative. The backward pass also runs front to back: with S = gradient-weighted colour still to come,
-dL/dalpha = T (c . g) - S / (1 - alpha), so no per-pixel lists are stored. ``channels`` is a tuple whose *length* D is the
-number of features: a compile-time constant.
+All 64 pixels are updated by branch-free selects so that the loop becomes SIMD code; a tile's state lies in
+one scratch row at constant offsets, which tells the compiler that nothing overlaps. The transmittance of a
+pixel that has reached the stop is kept negative. The backward pass also runs front to back: with S =
+gradient-weighted colour still to come, dL/dalpha = T (c . g) - S / (1 - alpha), so no per-pixel lists are
+stored. ``channels`` is a tuple whose *length* D is the number of features: a compile-time constant.
 """
+
+# Kernel arguments are typed by numba at compile time; the docstrings give shapes and dtypes.
+# mypy: ignore-errors
 
 from __future__ import annotations
 
@@ -34,7 +38,8 @@ MOMENTS = 6  # gradient columns before the features; after them, with absgrad, t
 
 @pixel
 def _alpha(x, y, a, b, c, lo, px, py):
-    """(unclamped alpha, dx, dy) at one pixel; alpha is 0 below 1/255 and where rounding makes sigma negative."""
+    """(unclamped alpha, dx, dy) at one pixel; alpha is 0 below 1/255 and where rounding makes sigma
+    negative."""
     dx = x - px
     dy = y - py
     q = dx * (a * dx + b * dy) + c * dy * dy
@@ -248,8 +253,10 @@ def raster_backward(
 
     Args:
         absolute: ``(0,)`` adds the two columns of absolute pixel-position gradients, ``()`` does not.
-        image, through: what :func:`raster_forward` wrote; ``g_image``, ``g_alpha``: (H, W, D), (H, W) cotangents.
-        grads: (entries, 6 + D [+ 2]) float32, output: moments of dL/dlog(alpha) (1, dx, dy, dx^2, dx dy, dy^2), features.
+        image, through: what :func:`raster_forward` wrote; ``g_image``, ``g_alpha``: (H, W, D), (H, W)
+            cotangents.
+        grads: (entries, 6 + D [+ 2]) float32, output: moments of dL/dlog(alpha) (1, dx, dy, dx^2, dx dy,
+            dy^2), features.
     """
     n = tiles.shape[0]
     for worker in prange(workers):
@@ -266,7 +273,8 @@ def reduce_gradients(
     order, starts, boxes, slots, records, opacities, grads, workers, channels, absolute,
     g_means2d, g_conics, g_opacities, g_features, g_absolute,
 ):  # fmt: skip
-    """Sum list entries per Gaussian, always in tile order, and turn moments into gradients; **adds** to the outputs."""
+    """Sum list entries per Gaussian, always in tile order, and turn moments into gradients; **adds** to the
+    outputs."""
     d = len(channels)
     count = records.shape[0]
     step = (count + workers - 1) // workers
@@ -280,7 +288,8 @@ def reduce_gradients(
                     total[c] += grads[k, c]
             g = order[r]
             a, b, c2 = records[r, 2], records[r, 3], records[r, 4]
-            # records hold -log2(e)/2 * conic; ln(2) brings the derivative of the exponent back to natural units
+            # records hold -log2(e)/2 * conic; ln(2) brings the derivative of the exponent back to natural
+            # units
             g_means2d[g, 0] += LN2 * (TWO * a * total[1] + b * total[2])
             g_means2d[g, 1] += LN2 * (b * total[1] + TWO * c2 * total[2])
             g_conics[g, 0] -= HALF * total[3]

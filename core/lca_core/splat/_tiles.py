@@ -1,8 +1,12 @@
 """Depth order and tile lists for the CPU rasterizer.
 
-In: projected Gaussians of one camera. Out: 64-byte records in depth order and, for every 8x8 tile, the list of records that can
-touch it, near to far. Every step splits into contiguous ranges of the depth order, so lists do not depend on the thread count.
+In: projected Gaussians of one camera. Out: 64-byte records in depth order and, for every 8x8 tile, the list
+of records that can touch it, near to far. Every step splits into contiguous ranges of the depth order, so
+lists do not depend on the thread count.
 """
+
+# Kernel arguments are typed by numba at compile time; the docstrings give shapes and dtypes.
+# mypy: ignore-errors
 
 from __future__ import annotations
 
@@ -135,8 +139,8 @@ def touch(records, boxes, rooms, tiles_x, starts, slots, counts):
 
     Args:
         rooms: (workers,) int64: first entry of ``slots`` for each worker.
-        starts: (count + 1,) int64, output: first and (by the next) last slot of a record, valid inside one worker's range;
-            the number of slots of record r replaces ``boxes[r, 0]``.
+        starts: (count + 1,) int64, output: first and (by the next) last slot of a record, valid inside one
+            worker's range; the number of slots of record r replaces ``boxes[r, 0]``.
         slots: int32, output: tile numbers.
         counts: (workers, tiles) int32, zeroed, output: list lengths per worker.
     """
@@ -188,7 +192,8 @@ def touch(records, boxes, rooms, tiles_x, starts, slots, counts):
 
 @helper
 def offsets(counts, ends):
-    """Turn list lengths into write positions, in place; ``ends`` (tiles + 1,) int64 receives the list borders."""
+    """Turn list lengths into write positions, in place; ``ends`` (tiles + 1,) int64 receives the list
+    borders."""
     workers, tiles = counts.shape
     at = 0
     for tile in range(tiles):
@@ -203,7 +208,8 @@ def offsets(counts, ends):
 
 @parallel
 def scatter(boxes, starts, slots, positions, lists):
-    """Write the tile lists. ``slots`` then holds, for each record, where in ``lists`` its entries lie (the inverse map)."""
+    """Write the tile lists. ``slots`` then holds, for each record, where in ``lists`` its entries lie (the
+    inverse map)."""
     count = boxes.shape[0]
     workers = positions.shape[0]
     step = (count + workers - 1) // workers

@@ -1,14 +1,17 @@
-"""The oracle: gsplat's formula written densely in float64 torch, every pixel against every Gaussian, gradients by autograd.
+"""The oracle: gsplat's formula written densely in float64 torch, every pixel against every Gaussian,
+gradients by autograd.
 
-It is what the fast back ends are tested against, and readable before anything else. Same inputs and outputs as ``_numba``;
-images up to 64 x 64 only.
+It is what the fast back ends are tested against, and readable before anything else. Same inputs and outputs
+as ``_numba``; images up to 64 x 64 only.
 """
 
 from __future__ import annotations
 
 import torch
-from lca.errors import InvalidInputError
 from torch import Tensor
+
+from lca.errors import InvalidInputError
+from lca_core.splat._settings import Settings
 
 MAX_SIZE = 64
 ALPHA_MIN = 1.0 / 255.0
@@ -26,14 +29,20 @@ def rotation_matrices(quats: Tensor) -> Tensor:
 
 
 def project(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, viewmat: Tensor, k: Tensor,
-    width: int, height: int, eps2d: float, near: float, far: float, radius_clip: float, antialiased: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    viewmat: Tensor,
+    k: Tensor,
+    settings: Settings,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """One camera: radii (N, 2) int32, means2d (N, 2), depths (N,), conics (N, 3), factors (N,)."""
+    width, height, eps2d = settings.width, settings.height, settings.eps2d
     turn, shift = viewmat[:3, :3], viewmat[:3, 3]
     fx, fy, cx, cy = k[0, 0], k[1, 1], k[0, 2], k[1, 2]
     x, y, z = (means @ turn.T + shift).unbind(-1)
-    visible = (z >= near) & (z <= far) & (opacities >= ALPHA_MIN)
+    visible = (z >= settings.near) & (z <= settings.far) & (opacities >= ALPHA_MIN)
     safe = torch.where(visible, z, torch.ones_like(z))
     margin_x, margin_y = 0.15 * width / fx, 0.15 * height / fy
     tx = torch.clamp(x / safe, -float(cx / fx + margin_x), float((width - cx) / fx + margin_x))
@@ -51,7 +60,7 @@ def project(
     conics = torch.stack([c11 / det, -c01 / det, c00 / det], dim=-1)
     means2d = torch.stack([fx * x / safe + cx, fy * y / safe + cy], dim=-1)
     with torch.no_grad():
-        opacity = opacities * factors if antialiased else opacities
+        opacity = opacities * factors if settings.antialiased else opacities
         visible = visible & (opacity >= ALPHA_MIN)
         extent = torch.clamp_max(torch.sqrt(2 * torch.log(torch.clamp_min(opacity / ALPHA_MIN, 1.0))), 3.33)
         mid = 0.5 * (c00 + c11)
@@ -59,7 +68,7 @@ def project(
         radii = torch.ceil(
             torch.minimum(extent[:, None] * torch.stack([c00, c11], -1).sqrt(), longest[:, None])
         )
-        visible = visible & ((radii > radius_clip).any(-1))
+        visible = visible & ((radii > settings.radius_clip).any(-1))
         size = means2d.new_tensor([width, height])
         visible = visible & (((means2d + radii > 0) & (means2d - radii < size)).all(-1))
         radii = (radii * visible[:, None]).to(torch.int32)
@@ -67,13 +76,20 @@ def project(
 
 
 def rasterize(
-    means2d: Tensor, conics: Tensor, opacities: Tensor, features: Tensor, radii: Tensor, depths: Tensor,
-    width: int, height: int,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    means2d: Tensor,
+    conics: Tensor,
+    opacities: Tensor,
+    features: Tensor,
+    radii: Tensor,
+    depths: Tensor,
+    settings: Settings,
+) -> tuple[Tensor, Tensor]:
     """One camera: image (H, W, D) and alpha (H, W, 1)."""
+    width, height = settings.width, settings.height
     if max(width, height) > MAX_SIZE:
         raise InvalidInputError(
-            f"The torch oracle renders up to {MAX_SIZE} x {MAX_SIZE} pixels, not {width} x {height}; use backend='numba'."
+            f"The torch oracle renders up to {MAX_SIZE} x {MAX_SIZE} pixels, not {width} x {height}; "
+            "use backend='numba'."
         )
     order = torch.argsort(depths.detach(), stable=True)
     order = order[(radii[order] > 0).any(-1)]
@@ -92,3 +108,28 @@ def rasterize(
     image = (alpha * before) @ features
     opaque = 1 - after[:, -1] if order.numel() else image.new_zeros(pixels.shape[0])
     return image.view(height, width, -1), opaque.view(height, width, 1)
+
+
+def project_batch(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    viewmats: Tensor,
+    Ks: Tensor,
+    settings: Settings,
+) -> tuple[Tensor, ...]:
+    """:func:`project` for scenes (B, N, ...) and cameras (B, C, ...); results (B, C, N, ...)."""
+    batch, cams = viewmats.shape[:2]
+    results = [
+        project(means[b], quats[b], scales[b], opacities[b], viewmats[b, c], Ks[b, c], settings)
+        for b in range(batch)
+        for c in range(cams)
+    ]
+    return tuple(torch.stack(items).unflatten(0, (batch, cams)) for items in zip(*results, strict=True))
+
+
+def rasterize_batch(views: list[Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
+    """:func:`rasterize` with V views in each tensor; images (V, H, W, D), alphas (V, H, W, 1)."""
+    results = [rasterize(*items, settings=settings) for items in zip(*views, strict=True)]
+    return torch.stack([image for image, _ in results]), torch.stack([alpha for _, alpha in results])

@@ -1,6 +1,8 @@
-"""Cameras in the OpenCV convention (x right, y down, z forward): world-to-camera matrices and pixel intrinsics.
+"""Cameras in the OpenCV convention (x right, y down, z forward): world-to-camera matrices and pixel
+intrinsics.
 
-World: metres, right-handed, Y up, the person faces +Z. Pixel centres lie at +0.5, so the image centre is (width/2, height/2).
+World: metres, right-handed, Y up, the person faces +Z. Pixel centres lie at +0.5, so the image centre is
+(width/2, height/2).
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ import math
 from collections.abc import Sequence
 
 import torch
-from lca.errors import InvalidInputError
 from torch import Tensor
+
+from lca.errors import InvalidInputError
 
 Vector = Tensor | Sequence[float]
 WORLD_UP = (0.0, 1.0, 0.0)
@@ -25,9 +28,11 @@ def _vector(name: str, value: Vector) -> Tensor:
 
 
 def look_at(eye: Vector, target: Vector, up: Vector = WORLD_UP) -> Tensor:
-    """World-to-camera matrix (4, 4) float32 of a camera at ``eye`` that looks at ``target`` with ``up`` upwards in the image.
+    """World-to-camera matrix (4, 4) float32 of a camera at ``eye`` that looks at ``target`` with ``up``
+    upwards in the image.
 
-    Looking straight along ``up`` is allowed; the image is then turned so that world +Z points up (or +X, if up is +-Z).
+    Looking straight along ``up`` is allowed; the image is then turned so that world +Z points up (or +X, if
+    up is +-Z).
 
     Raises:
         InvalidInputError: eye and target coincide, or a vector is not (3,).
@@ -69,7 +74,8 @@ def orbit(target: Vector, distance: float, n: int, elevation: float = 0.0) -> Te
     Args:
         target: (3,) metres.
         distance: from camera to target, metres.
-        n: number of cameras; the first stands on +Z (in front of the person), the next ones turn towards +X (the person's left).
+        n: number of cameras; the first stands on +Z (in front of the person), the next ones turn towards +X
+            (the person's left).
         elevation: height angle of the circle above the target, degrees, between -90 and 90.
     """
     if n < 1 or distance <= 0:

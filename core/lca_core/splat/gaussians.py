@@ -1,5 +1,6 @@
-"""``GaussianSet``: the value that flows between avatar, renderer and exporters. Linear scales and opacities, wxyz quaternions,
-metres; file formats that store logarithms or logits convert at their own border.
+"""``GaussianSet``: the value that flows between avatar, renderer and exporters. Linear scales and
+opacities, wxyz quaternions, metres; file formats that store logarithms or logits convert at their own
+border.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from lca.errors import InvalidInputError
 from torch import Tensor
 
+from lca.errors import InvalidInputError
 from lca_core.splat.harmonics import C0, rotate_sh
 
 
@@ -58,7 +59,8 @@ class GaussianSet:
         quats: (N, 4) wxyz; the renderer normalises.
         scales: (N, 3) standard deviations, linear metres.
         opacities: (N,) linear 0-1.
-        sh: (N, K, 3) spherical harmonics, K = 1, 4, 9, 16 or 25; colour = 0.5 + 0.28209479 * sh[:, 0] + view-dependent bands.
+        sh: (N, K, 3) spherical harmonics, K = 1, 4, 9, 16 or 25; colour = 0.5 + 0.28209479 * sh[:, 0] +
+            view-dependent bands.
 
     Raises:
         InvalidInputError: shapes, dtypes or devices do not fit together.
@@ -135,8 +137,9 @@ class GaussianSet:
     def transformed(self, rotation: Tensor, translation: Tensor) -> GaussianSet:
         """The set moved rigidly: x' = R x + t.
 
-        View-dependent colour turns with the object: the SH bands are rotated exactly (``harmonics.rotate_sh``), so rendering
-        the moved set from an equally moved camera gives the same picture.
+        View-dependent colour turns with the object: the SH bands are rotated exactly
+        (``harmonics.rotate_sh``), so rendering the moved set from an equally moved camera gives the same
+        picture.
 
         Args:
             rotation: (3, 3) proper rotation.

@@ -1,12 +1,14 @@
-"""Spherical harmonics colours, shared by every back end: real SH up to degree 4 in the order and signs of the Inria and gsplat
-code. In: directions and coefficients. Out: values per channel; a colour is ``0.5 + value``, not below 0.
+"""Spherical harmonics colours, shared by every back end: real SH up to degree 4 in the order and signs of
+the Inria and gsplat code. In: directions and coefficients. Out: values per channel; a colour is ``0.5 +
+value``, not below 0.
 """
 
 from __future__ import annotations
 
 import torch
-from lca.errors import InvalidInputError
 from torch import Tensor
+
+from lca.errors import InvalidInputError
 
 C0 = 0.28209479177387814
 """Value of the constant band: colour = 0.5 + C0 * sh[:, 0]."""
@@ -68,7 +70,8 @@ def sh_colors(degree: int, directions: Tensor, coefficients: Tensor) -> Tensor:
     count = (degree + 1) ** 2
     if coefficients.shape[-2] < count:
         raise InvalidInputError(
-            f"sh_degree {degree} needs {count} SH coefficients per Gaussian, {coefficients.shape[-2]} were given."
+            f"sh_degree {degree} needs {count} SH coefficients per Gaussian, "
+            f"{coefficients.shape[-2]} were given."
         )
     if degree == 0:
         value = C0 * coefficients[..., 0, :]
@@ -81,8 +84,8 @@ def sh_colors(degree: int, directions: Tensor, coefficients: Tensor) -> Tensor:
 def rotate_sh(coefficients: Tensor, rotation: Tensor) -> Tensor:
     """Coefficients of the same light field after turning the object by ``rotation``.
 
-    Each band is closed under rotation, so its matrix follows exactly from the basis at a few fixed directions: with Y the
-    basis matrix at directions d_i, ``Y(R^T d) c = Y(d) M c``.
+    Each band is closed under rotation, so its matrix follows exactly from the basis at a few fixed
+    directions: with Y the basis matrix at directions d_i, ``Y(R^T d) c = Y(d) M c``.
 
     Args:
         coefficients: (N, K, 3) with K = 1, 4, 9, 16 or 25.

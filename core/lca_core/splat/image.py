@@ -36,7 +36,8 @@ def render_image(
     g = gaussians
     behind = torch.as_tensor(background, dtype=torch.float32).to(g.device)
     image, _, _ = render(
-        g.means, g.quats, g.scales, g.opacities, g.sh, viewmat.to(g.device)[None], K.to(g.device)[None], width, height,
-        sh_degree=g.sh_degree, backgrounds=behind[None], rasterize_mode=rasterize_mode, backend=backend,
+        g.means, g.quats, g.scales, g.opacities, g.sh, viewmat.to(g.device)[None], K.to(g.device)[None],
+        width, height, sh_degree=g.sh_degree, backgrounds=behind[None], rasterize_mode=rasterize_mode,
+        backend=backend,
     )  # fmt: skip
     return (image[0].clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8).cpu().numpy()

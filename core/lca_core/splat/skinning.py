@@ -1,20 +1,21 @@
 """Linear blend skinning of Gaussians for preview frames: four influences, position and orientation.
 
-The formula of ``docs/avatar-file.md`` step 3: x' = sum_i w_i (A_i x), and q' = normalise(sum_i w_i s_i q(A_i)) * q with s_i the
-sign of the dot product with the heaviest joint's quaternion. ``skin_gaussians`` is the fast, non-differentiable numba kernel;
-``skin_gaussians_torch`` is its readable, differentiable twin.
+The formula of ``docs/avatar-file.md`` step 3: x' = sum_i w_i (A_i x), and q' = normalise(sum_i w_i s_i
+q(A_i)) * q with s_i the sign of the dot product with the heaviest joint's quaternion. ``skin_gaussians`` is
+the fast, non-differentiable numba kernel; ``skin_gaussians_torch`` is its readable, differentiable twin.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
-from lca.errors import InvalidInputError
 from numba import prange
 from torch import Tensor
 
+from lca.errors import InvalidInputError
 from lca_core.splat._jit import launch, parallel
 from lca_core.splat.gaussians import matrix_to_quaternion, quaternion_multiply
 
@@ -62,7 +63,9 @@ def skin_gaussians_torch(
 
 
 @parallel
-def _skin(means, quats, indices, weights, transforms, turns, moved, turned):
+def _skin(
+    means: Any, quats: Any, indices: Any, weights: Any, transforms: Any, turns: Any, moved: Any, turned: Any
+) -> None:
     n = means.shape[0]
     for block in prange((n + GRAIN - 1) // GRAIN):
         for g in range(block * GRAIN, min(n, (block + 1) * GRAIN)):
@@ -83,7 +86,7 @@ def _skin(means, quats, indices, weights, transforms, turns, moved, turned):
                 qx += signed * tx
                 qy += signed * ty
                 qz += signed * tz
-            k = F(1.0) / max(math.sqrt(qw * qw + qx * qx + qy * qy + qz * qz), F(1e-12))
+            k = F(1.0) / math.sqrt(max(qw * qw + qx * qx + qy * qy + qz * qz, F(1e-24)))
             qw, qx, qy, qz = qw * k, qx * k, qy * k, qz * k
             bw, bx, by, bz = quats[g, 0], quats[g, 1], quats[g, 2], quats[g, 3]
             moved[g, 0] = px
@@ -121,7 +124,7 @@ def skin_gaussians(
     moved, turned = torch.empty(means.shape, dtype=f), torch.empty(quats.shape, dtype=f)
     with launch():
         _skin(
-            array(means, f), array(quats, f), array(joint_indices, torch.uint8 if len(A) <= 256 else torch.int32),
-            array(joint_weights, f), array(A, f), turns, moved.numpy(), turned.numpy(),
+            array(means, f), array(quats, f), array(joint_indices, torch.uint8 if len(A) <= 256 else
+            torch.int32), array(joint_weights, f), array(A, f), turns, moved.numpy(), turned.numpy(),
         )  # fmt: skip
     return moved, turned
