@@ -131,5 +131,5 @@ def project_batch(
 
 def rasterize_batch(views: list[Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
     """:func:`rasterize` with V views in each tensor; images (V, H, W, D), alphas (V, H, W, 1)."""
-    results = [rasterize(*items, settings=settings) for items in zip(*views, strict=True)]
+    results = [rasterize(a, b, c, d, e, f, settings) for a, b, c, d, e, f in zip(*views, strict=True)]
     return torch.stack([image for image, _ in results]), torch.stack([alpha for _, alpha in results])
