@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every difference between Blender 4.5, 5.0, 5.1, 5.2 and later, decided by feature, never by version number.
+
+The rest of the add-on calls these functions and is written once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+import numpy as np
+from numpy.typing import NDArray
+
+_ATTRIBUTE_FIELD = {
+    "FLOAT": "value",
+    "INT": "value",
+    "FLOAT_VECTOR": "vector",
+    "QUATERNION": "value",
+    "FLOAT_COLOR": "color",
+    "FLOAT4": "value",
+}
+
+
+def has_native_splats() -> bool:
+    """Whether point clouds can be of type GAUSSIAN_SPLAT (5.3)."""
+    prop = bpy.types.PointCloud.bl_rna.properties.get("type")
+    return prop is not None and "GAUSSIAN_SPLAT" in prop.enum_items
+
+
+def new_pointcloud(name: str, positions: NDArray[np.floating]) -> bpy.types.Object:
+    """A POINTCLOUD object, not linked to any collection, with points at ``positions`` (N, 3)."""
+    flat = np.ascontiguousarray(positions, np.float32).reshape(-1)
+    count = len(flat) // 3
+    if hasattr(bpy.types.PointCloud, "resize"):  # 5.1 and later
+        cloud = bpy.data.pointclouds.new(name)
+        cloud.resize(count)
+        cloud.attributes["position"].data.foreach_set("vector", flat)
+        return bpy.data.objects.new(name, cloud)
+    mesh = bpy.data.meshes.new(name)
+    mesh.vertices.add(count)
+    mesh.attributes["position"].data.foreach_set("vector", flat)
+    obj = bpy.data.objects.new(name, mesh)
+    # Converting is an operator, and operators want the object in the scene, selected and active.
+    scene = bpy.context.scene
+    scene.collection.objects.link(obj)
+    with bpy.context.temp_override(
+        object=obj, active_object=obj, selected_objects=[obj], selected_editable_objects=[obj]
+    ):
+        _select_only(obj)
+        bpy.ops.object.convert(target="POINTCLOUD")
+    scene.collection.objects.unlink(obj)
+    if mesh.name in bpy.data.meshes and mesh.users == 0:
+        bpy.data.meshes.remove(mesh)
+    obj.data.name = name
+    return obj
+
+
+def _select_only(obj: bpy.types.Object) -> None:
+    view_layer = bpy.context.view_layer
+    for other in view_layer.objects:
+        other.select_set(False)
+    obj.select_set(True)
+    view_layer.objects.active = obj
+
+
+def write_attribute(data: Any, name: str, kind: str, values: NDArray[Any]) -> None:
+    """Create or overwrite one POINT attribute by a bulk copy.
+
+    ``kind`` is Blender's data type; FLOAT4 falls back to FLOAT_COLOR where it does not exist (before 5.2).
+    """
+    if kind == "FLOAT4" and not _has_float4():
+        kind = "FLOAT_COLOR"
+    attribute = data.attributes.get(name)
+    if attribute is not None and attribute.data_type != kind:
+        data.attributes.remove(attribute)
+        attribute = None
+    if attribute is None:
+        attribute = data.attributes.new(name, kind, "POINT")
+    dtype = np.int32 if kind == "INT" else np.float32
+    attribute.data.foreach_set(_ATTRIBUTE_FIELD[kind], np.ascontiguousarray(values, dtype).reshape(-1))
+
+
+def _has_float4() -> bool:
+    prop = bpy.types.Attribute.bl_rna.properties.get("data_type")
+    return prop is not None and "FLOAT4" in prop.enum_items
+
+
+def set_modifier_input(modifier: bpy.types.Modifier, identifier: str, value: Any) -> None:
+    """Set a Geometry Nodes modifier input by socket identifier (``Socket_2``)."""
+    properties = getattr(modifier, "properties", None)
+    inputs = getattr(properties, "inputs", None)
+    if inputs is not None:  # 5.2 and later
+        getattr(inputs, identifier).value = value
+    else:
+        modifier[identifier] = value
+
+
+def eevee_engine() -> str:
+    """Identifier of EEVEE in this Blender."""
+    items = bpy.types.RenderSettings.bl_rna.properties["engine"].enum_items
+    return "BLENDER_EEVEE" if "BLENDER_EEVEE" in items else "BLENDER_EEVEE_NEXT"

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Custom properties and drivers, in forms that need no script auto-run: sums and simple expressions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import bpy
+
+
+@dataclass(frozen=True)
+class PropertyVariable:
+    """A driver variable that reads a custom property of an object."""
+
+    name: str
+    owner: bpy.types.Object
+    property: str
+
+
+@dataclass(frozen=True)
+class RotationVariable:
+    """A driver variable that reads one local rotation (radians, XYZ, constraints included) of a bone."""
+
+    name: str
+    rig: bpy.types.Object
+    bone: str
+    axis: str
+
+
+Variable = PropertyVariable | RotationVariable
+
+
+def float_property(
+    owner: bpy.types.Object,
+    name: str,
+    minimum: float,
+    maximum: float,
+    description: str,
+    *,
+    default: float = 0.0,
+    subtype: str = "NONE",
+) -> None:
+    """A keyable, overridable float property at its default."""
+    owner[name] = default
+    owner.id_properties_ui(name).update(
+        min=minimum, max=maximum, soft_min=minimum, soft_max=maximum, default=default, subtype=subtype,
+        description=description,
+    )  # fmt: skip
+    owner.property_overridable_library_set(f'["{name}"]', True)
+
+
+def add_driver(
+    target: Any, path: str, variables: list[Variable], *, index: int = -1, expression: str | None = None
+) -> bpy.types.FCurve:
+    """Drive ``target.path[index]`` by the sum of ``variables`` or by a simple ``expression`` of their names.
+
+    Raises:
+        ValueError: the expression is not simple; Blender would refuse it where auto-run is off.
+    """
+    curve = target.driver_add(path, index) if index >= 0 else target.driver_add(path)
+    driver = curve.driver
+    driver.type = "SCRIPTED" if expression else "SUM"
+    for variable in variables:
+        _add_variable(driver, variable)
+    if expression:
+        driver.expression = expression
+        if not driver.is_simple_expression:
+            raise ValueError(f"driver expression {expression!r} is not simple")
+    return curve
+
+
+def _add_variable(driver: bpy.types.Driver, variable: Variable) -> None:
+    entry = driver.variables.new()
+    entry.name = variable.name
+    if isinstance(variable, PropertyVariable):
+        entry.type = "SINGLE_PROP"
+        entry.targets[0].id = variable.owner
+        entry.targets[0].data_path = f'["{variable.property}"]'
+        return
+    entry.type = "TRANSFORMS"
+    target = entry.targets[0]
+    target.id = variable.rig
+    target.bone_target = variable.bone
+    target.transform_type = f"ROT_{variable.axis}"
+    target.transform_space = "LOCAL_SPACE"
+    target.rotation_mode = "XYZ"

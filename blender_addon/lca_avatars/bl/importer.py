@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builds a whole avatar in Blender from an ``.lca`` file: armature, proxy, splats, materials, controls.
+
+The order matters in one place: custom properties exist before anything evaluates the drivers that read them.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import bpy
+import numpy as np
+
+from ..core import bind as binding
+from ..core.deps import errors, package
+from ..core.frames import Skeleton, bone_frames
+from ..core.rig_info import RigInfo, read_rig
+from . import armature, face, fingers, gaze, materials, proxy, splats, widgets
+
+AVATAR_ID = "lca_avatar"
+ROLE = "lca_role"
+DISPLAY = ("PROXY", "SPLATS", "BOTH")
+
+
+@dataclass(frozen=True)
+class AvatarHandles:
+    """What an import made. ``rig`` is the root object; the other two are its children."""
+
+    rig: bpy.types.Object
+    proxy: bpy.types.Object
+    splats: bpy.types.Object
+    info: RigInfo
+
+
+def import_avatar(path: str | os.PathLike[str], context: bpy.types.Context | None = None) -> AvatarHandles:
+    """Import an avatar file into the current scene.
+
+    Args:
+        path: an ``.lca`` file.
+        context: whose collection receives the avatar; default ``bpy.context``.
+
+    Raises:
+        lca.errors.LcaError: the file cannot be read or lacks a proxy mesh; nothing is left behind in the
+        scene.
+    """
+    avatar = package.read_package(path)
+    if avatar.proxy is None:
+        raise errors.InvalidInputError(
+            "This avatar file has no proxy mesh, so Blender cannot pose it. Export it again with its proxy.",
+            reason="NO_PROXY",
+        )
+    info = read_rig(avatar.rig)
+    skeleton = Skeleton(
+        info.joint_names,
+        tuple(int(p) for p in avatar.skinning.parents),
+        np.asarray(avatar.skinning.joints, np.float64),
+    )
+    bound = binding.bind(
+        avatar.canonical.means,
+        avatar.canonical.quats,
+        avatar.proxy.vertices,
+        avatar.proxy.bind_tri,
+        avatar.proxy.bind_bary,
+    )
+    return _build(avatar, info, skeleton, bound, context or bpy.context)
+
+
+def _build(
+    avatar: Any, info: RigInfo, skeleton: Skeleton, bound: binding.SplatBinding, context: bpy.types.Context
+) -> AvatarHandles:
+    name = avatar.name or "Avatar"
+    collection = bpy.data.collections.new(name)
+    (context.collection or context.scene.collection).children.link(collection)
+    frames = bone_frames(skeleton)
+    bones = armature.joint_bones(skeleton, frames)
+    bones += fingers.control_bones(skeleton, frames) + gaze.control_bones(skeleton, frames)
+    rig = armature.build_armature(name, bones, collection)
+    mesh = proxy.build_proxy(
+        f"{name}.proxy", avatar.proxy, info.joint_names, info.arkit_names, rig, collection
+    )
+    mesh.data.materials.append(materials.proxy_material(f"{name}.proxy", avatar.proxy_texture))
+    cloud = splats.build_splats(f"{name}.splats", avatar.canonical, bound, rig, mesh, collection)
+    cloud.data.materials.append(materials.splat_material())
+
+    fingers.add_properties(rig)
+    gaze.add_properties(rig)
+    face.add_properties(rig, info.arkit_names)
+    rig.update_tag()
+    fingers.connect(rig, skeleton, frames)
+    gaze.connect(rig, skeleton)
+    face.connect(rig, mesh, skeleton, info.arkit_names)
+    _dress_controls(rig)
+
+    rig[AVATAR_ID] = uuid.uuid4().hex
+    rig["lca_height_m"] = avatar.height_m
+    rig["lca_gaussians"] = avatar.gaussian_count
+    for obj, role in ((rig, "rig"), (mesh, "proxy"), (cloud, "splats")):
+        obj[ROLE] = role
+    mesh.hide_render = True
+    set_display(mesh, cloud, "PROXY")
+    context.view_layer.update()
+    return AvatarHandles(rig, mesh, cloud, info)
+
+
+def set_display(mesh: bpy.types.Object, cloud: bpy.types.Object, mode: str) -> None:
+    """What the viewport shows: PROXY (fast posing), SPLATS or BOTH. Renders always show the splats."""
+    mesh.hide_viewport = mode == "SPLATS"
+    cloud.hide_viewport = mode == "PROXY"
+
+
+def _dress_controls(rig: bpy.types.Object) -> None:
+    for bone in rig.pose.bones:
+        if bone.name.startswith("finger_"):
+            widgets.dress(bone, 0, 0.011, "THEME06")
+        elif bone.name.startswith("hand_fingers"):
+            widgets.dress(bone, 2, 0.04, "THEME06")
+        elif bone.name == gaze.LOOK:
+            widgets.dress(bone, 1, 0.05, "THEME09")
+
+
+def find_avatar(obj: bpy.types.Object | None) -> bpy.types.Object | None:
+    """The rig of the avatar that ``obj`` belongs to, or None."""
+    while obj is not None and AVATAR_ID not in obj:
+        obj = obj.parent
+    return obj
+
+
+def part(rig: bpy.types.Object, role: str) -> bpy.types.Object | None:
+    """A child of the rig by role (``proxy``, ``splats``), or None when the user removed it."""
+    return next((child for child in rig.children if child.get(ROLE) == role), None)
+
+
+def prepare_scene(scene: bpy.types.Scene) -> None:
+    """Settings without which splats look wrong: enough transparent bounces, and colours shown as they are."""
+    if hasattr(scene, "cycles"):
+        scene.cycles.transparent_max_bounces = max(scene.cycles.transparent_max_bounces, 128)
+    scene.view_settings.view_transform = "Standard"

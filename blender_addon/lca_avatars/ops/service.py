@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection to an avatar service: preferences, and an operator that says whether the service answers."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..core import service as service_core
+from ..core.deps import describe_error
+from ..core.endpoint import refusal
+from ..core.jobs import Job
+
+_ADDON = __package__.rpartition(".")[0]
+_status = {"line": ""}
+
+
+class LCA_Preferences(bpy.types.AddonPreferences):
+    """Where the service is; kept with Blender's preferences."""
+
+    bl_idname = _ADDON
+
+    endpoint: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Service",
+        description="host:port or unix:/path of the avatar service",
+        default=service_core.DEFAULT_ENDPOINT,
+    )
+    token_file: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Token File",
+        description="File with the service's access token; empty looks in the usual place",
+        subtype="FILE_PATH",
+    )
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        """The two fields."""
+        self.layout.prop(self, "endpoint")
+        self.layout.prop(self, "token_file")
+
+
+def preferences() -> LCA_Preferences | None:
+    """The add-on's preferences; None when it was registered by hand instead of enabled."""
+    entry = bpy.context.preferences.addons.get(_ADDON)
+    return None if entry is None else entry.preferences
+
+
+def resolve(endpoint: str = "", token_file: str = "") -> service_core.Target:
+    """What to connect to: explicit values first, then the preferences, then the default."""
+    prefs = preferences()
+    if prefs is not None:
+        endpoint, token_file = endpoint or prefs.endpoint, token_file or prefs.token_file
+    return service_core.Target(
+        endpoint or service_core.DEFAULT_ENDPOINT, bpy.path.abspath(token_file) if token_file else ""
+    )
+
+
+def status_line() -> str:
+    """Result of the last connect, for panels."""
+    return _status["line"]
+
+
+class LCA_OT_connect(bpy.types.Operator):
+    """Check that the avatar service answers"""
+
+    bl_idname = "lca.connect"
+    bl_label = "Connect"
+
+    endpoint: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
+    token_file: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
+    timeout: bpy.props.FloatProperty(default=5.0, min=0.1, options={"HIDDEN"})  # type: ignore[valid-type]
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Greyed out with the reason when the preferences name a service that may not be reached."""
+        problem = refusal(resolve().endpoint, bpy.app.online_access)
+        if problem is not None and preferences() is not None:
+            cls.poll_message_set(problem)
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Ask the service what it is; a host that does not answer ends at the timeout."""
+        target = resolve(self.endpoint, self.token_file)
+        problem = refusal(target.endpoint, bpy.app.online_access)
+        if problem is None:
+            job = Job(lambda _report, _cancelled: service_core.describe_service(target, self.timeout)).start()
+            if not job.wait(self.timeout + 1.0):
+                problem = (
+                    f"{target.endpoint} did not answer within {self.timeout:.0f} s. Is the service running?"
+                )
+            else:
+                try:
+                    _status["line"] = job.result()
+                except Exception as error:
+                    problem = describe_error(error)
+        if problem is not None:
+            _status["line"] = ""
+            self.report({"ERROR"}, problem)
+            return {"CANCELLED"}
+        self.report({"INFO"}, _status["line"])
+        return {"FINISHED"}
+
+
+CLASSES = (LCA_Preferences, LCA_OT_connect)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sidebar tab LCA: Avatar, Service, Face, Fingers, Gaze."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..bl import controls, gaze, importer
+from ..bl.face import LIDS_FOLLOW
+from ..core.frames import SIDES
+from ..ops import create, service
+
+
+class _Sidebar:
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "LCA"
+
+
+class _NeedsAvatar(_Sidebar):
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only with an avatar active."""
+        return importer.find_avatar(context.object) is not None
+
+
+class LCA_PT_avatar(_Sidebar, bpy.types.Panel):
+    """What is selected, how it is shown, and import."""
+
+    bl_idname = "LCA_PT_avatar"
+    bl_label = "Avatar"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Import button; facts and display switch of the active avatar."""
+        layout = self.layout
+        layout.operator("lca.import_avatar", icon="IMPORT")
+        rig = importer.find_avatar(context.object)
+        if rig is None:
+            return
+        layout.label(text=f"{rig.name}: {rig.get('lca_gaussians', 0):,} splats", icon="OUTLINER_OB_ARMATURE")
+        row = layout.row(align=True)
+        for mode in importer.DISPLAY:
+            row.operator("lca.display", text=mode.title()).mode = mode
+
+
+class LCA_PT_service(_Sidebar, bpy.types.Panel):
+    """Connection and creation."""
+
+    bl_idname = "LCA_PT_service"
+    bl_label = "Service"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        """Address, connect, create, progress with cancel."""
+        layout = self.layout
+        prefs = service.preferences()
+        if prefs is not None:
+            layout.prop(prefs, "endpoint")
+            layout.prop(prefs, "token_file")
+        layout.operator("lca.connect", icon="LINKED")
+        if service.status_line():
+            layout.label(text=service.status_line())
+        job = create.running()
+        if job is None:
+            layout.operator("lca.create_avatar", icon="FILE_MOVIE")
+            if create.outcome():
+                layout.label(text=create.outcome())
+            return
+        progress = job.progress
+        layout.progress(factor=progress.fraction, text=progress.message or "Working")
+        layout.operator("lca.cancel_creation", icon="CANCEL")
+
+
+class LCA_PT_face(_NeedsAvatar, bpy.types.Panel):
+    """The 52 ARKit sliders by region."""
+
+    bl_idname = "LCA_PT_face"
+    bl_label = "Face"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """One box per region."""
+        rig = importer.find_avatar(context.object)
+        self.layout.operator("lca.reset_controls", icon="LOOP_BACK").group = "FACE"
+        for title, names in controls.face_sliders(rig).items():
+            box = self.layout.box()
+            box.label(text=title)
+            column = box.column(align=True)
+            for name in names:
+                column.prop(rig, f'["{name}"]', text=name, slider=True)
+
+
+class LCA_PT_fingers(_NeedsAvatar, bpy.types.Panel):
+    """Curl and spread of both hands."""
+
+    bl_idname = "LCA_PT_fingers"
+    bl_label = "Fingers"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """One column per hand, as seen from the person: left hand first."""
+        rig = importer.find_avatar(context.object)
+        self.layout.operator("lca.reset_controls", icon="LOOP_BACK").group = "FINGERS"
+        row = self.layout.row()
+        for side in SIDES:
+            column = row.column(align=True)
+            column.label(text=f"{side.title()} hand")
+            for name in controls.finger_sliders(side):
+                text = name.removesuffix(".L").removesuffix(".R").replace("_", " ").title()
+                column.prop(rig, f'["{name}"]', text=text, slider=True)
+
+
+class LCA_PT_gaze(_NeedsAvatar, bpy.types.Panel):
+    """Where the eyes look."""
+
+    bl_idname = "LCA_PT_gaze"
+    bl_label = "Gaze"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Two sliders, the target's influence, and the lids."""
+        rig = importer.find_avatar(context.object)
+        self.layout.operator("lca.reset_controls", icon="LOOP_BACK").group = "GAZE"
+        column = self.layout.column(align=True)
+        for name, text in (
+            (gaze.YAW, "Left / Right"),
+            (gaze.PITCH, "Up / Down"),
+            (gaze.FOLLOW, "Follow Target"),
+            (LIDS_FOLLOW, "Lids Follow"),
+        ):
+            column.prop(rig, f'["{name}"]', text=text, slider=True)
+
+
+CLASSES = (LCA_PT_avatar, LCA_PT_service, LCA_PT_face, LCA_PT_fingers, LCA_PT_gaze)
