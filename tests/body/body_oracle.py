@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from lca_core.body.names import JOINT_PARENTS
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from lca.errors import InvalidInputError, NotFoundError
 from lca_core.body.lbs import joint_transforms, skin_points
 from lca_core.body.model import BODY_FILE, BodyModel
@@ -126,7 +127,9 @@ def test_gradients_flow_to_every_parameter_at_rest(body):
 
 
 def test_wrist_twist_is_spread_over_the_forearm(body):
-    """A 90 degree twist of the wrist turns the middle of the forearm part of the way, not at all with plain LBS."""
+    """A 90 degree twist of the wrist turns the middle of the forearm part of the way, not at all with plain
+    LBS.
+    """
     pose = torch.zeros(1, 55, 3)
     pose[0, JOINT_INDEX["left_wrist"], 0] = torch.pi / 2
     out = body(torch.zeros(1, 50), pose)

@@ -1,4 +1,6 @@
-"""Laws of the rotation conversions: round trips, agreement with the matrix exponential, finite gradients at 0."""
+"""Laws of the rotation conversions: round trips, agreement with the matrix exponential, finite gradients at
+0.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lca_core.body import rotation
 
 axis = st.tuples(*[st.floats(-1, 1) for _ in range(3)]).filter(lambda v: sum(x * x for x in v) > 1e-2)

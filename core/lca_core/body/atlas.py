@@ -1,7 +1,8 @@
-"""The UV atlas: which point of the body every texel of a square map shows, and the frames to place things there.
+"""The UV atlas: which point of the body every texel of a square map shows, and the frames to place things
+there.
 
-A body goes in; per-texel face, barycentrics, vertex numbers, region and cavity maps come out. Row 0 is the top of
-the image (v = 1) and a texel's centre is at ``((column + 0.5) / size, 1 - (row + 0.5) / size)``.
+A body goes in; per-texel face, barycentrics, vertex numbers, region and cavity maps come out. Row 0 is the
+top of the image (v = 1) and a texel's centre is at ``((column + 0.5) / size, 1 - (row + 0.5) / size)``.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _region_of_joint(name: str) -> Region:
         return Region.LEGS
     if part in ("ankle", "foot"):
         return Region.FEET
-    if part == "wrist" or part[-1].isdigit() and not part.startswith("spine"):
+    if part == "wrist" or (part[-1].isdigit() and not part.startswith("spine")):
         return Region.HANDS
     return Region.TORSO
 
@@ -116,8 +117,9 @@ class UvAtlas:
             vertices: ``[..., V, 3]``; torch (differentiable) or numpy.
 
         Returns:
-            ``[..., U, U, 3, 3]`` rotations with columns tangent (along +u), bitangent and normal (outwards); the
-            normal is the interpolated vertex normal, and bitangent = normal x tangent. Identity outside the mask.
+            ``[..., U, U, 3, 3]`` rotations with columns tangent (along +u), bitangent and normal (outwards);
+            the normal is the interpolated vertex normal, and bitangent = normal x tangent. Identity outside
+            the mask.
         """
         if isinstance(vertices, np.ndarray):
             return self.frames(torch.from_numpy(np.ascontiguousarray(vertices))).numpy()

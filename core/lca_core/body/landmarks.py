@@ -1,4 +1,6 @@
-"""Vertex tables that tie the body to image landmarks: the 21 standard surface points and the face-mesh links."""
+"""Vertex tables that tie the body to image landmarks: the 21 standard surface points and the face-mesh
+links.
+"""
 
 from __future__ import annotations
 
@@ -9,4 +11,6 @@ STANDARD_VERTICES: dict[str, int] = {
     "LBigToe": 5770, "LSmallToe": 5780, "LHeel": 8846,
     "RBigToe": 8463, "RSmallToe": 8474, "RHeel": 8635,
 }  # fmt: skip
-"""Vertex numbers of nose, eyes, ears, finger tips, toes and heels; our vertices are ordered so that they match."""
+"""Vertex numbers of nose, eyes, ears, finger tips, toes and heels; our vertices are ordered so that they
+match.
+"""

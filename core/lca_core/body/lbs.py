@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -34,15 +35,16 @@ def joint_transforms(rotmats: Tensor, joints: Tensor, parents: Parents) -> tuple
         parents: ``J`` parent indices, -1 for the root; parents come before children.
 
     Returns:
-        Posed joint positions ``[..., J, 3]`` and skinning matrices A ``[..., J, 4, 4]`` that take a rest-space point
-        to its posed place if it follows that joint alone. The root turns about its own rest position.
+        Posed joint positions ``[..., J, 3]`` and skinning matrices A ``[..., J, 4, 4]`` that take a
+        rest-space point to its posed place if it follows that joint alone. The root turns about its own rest
+        position.
     """
     table = tuple(int(p) for p in (parents.tolist() if isinstance(parents, Tensor) else parents))
     levels = _levels(table)
     order = [j for level in levels for j in level]
     rotations: list[Tensor] = [rotmats[..., list(levels[0]), :, :]]
     positions: list[Tensor] = [joints[..., list(levels[0]), :]]
-    for above, level in zip(levels[:-1], levels[1:]):
+    for above, level in pairwise(levels):
         slot = [above.index(table[j]) for j in level]
         turn = rotations[-1][..., slot, :, :]
         bone = joints[..., list(level), :] - joints[..., [table[j] for j in level], :]
@@ -64,6 +66,8 @@ def blend_transforms(weights: Tensor, transforms: Tensor) -> Tensor:
 
 
 def skin_points(points: Tensor, weights: Tensor, transforms: Tensor) -> Tensor:
-    """Move rest-space ``points [..., N, 3]`` by A ``[..., J, 4, 4]`` with weights ``[..., N, J]`` (rows sum to 1)."""
+    """Move rest-space ``points [..., N, 3]`` by A ``[..., J, 4, 4]`` with weights ``[..., N, J]`` (rows sum
+    to 1).
+    """
     blended = blend_transforms(weights, transforms)
     return (blended[..., :3] @ points[..., None])[..., 0] + blended[..., 3]

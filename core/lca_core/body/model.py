@@ -1,7 +1,9 @@
-"""The embedded body: shape, expression and pose parameters in, vertices and joints out, differentiable in torch.
+"""The embedded body: shape, expression and pose parameters in, vertices and joints out, differentiable in
+torch.
 
-Reads any npz in SMPL-X layout without unpickling; the default is the CC0 body shipped in ``assets``. Metres, Y up,
-facing +Z, the person's left at +X; zero pose is the T-pose with the pelvis joint at the origin (mean shape).
+Reads any npz in SMPL-X layout without unpickling; the default is the CC0 body shipped in ``assets``. Metres,
+Y up, facing +Z, the person's left at +X; zero pose is the T-pose with the pelvis joint at the origin (mean
+shape).
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lca.errors import InvalidInputError, NotFoundError
 from torch import Tensor, nn
 
+from lca.errors import InvalidInputError, NotFoundError
 from lca_core.body.lbs import joint_transforms, skin_points
 from lca_core.body.names import JOINT_PARENTS, NUM_ARKIT, NUM_JOINTS
 from lca_core.body.rotation import axis_angle_to_matrix
@@ -59,8 +61,8 @@ class BodyModel(nn.Module):
 
     Buffers (float32): ``v_template (V,3)``, ``shapedirs (V,3,num_betas)``, ``expr_dirs (V,3,52)``,
     ``J_regressor (55,V)``, ``weights (V,55)``, ``uvs (T,2)`` v up. Integer buffers: ``faces (F,3)``,
-    ``face_uvs (F,3)`` into ``uvs``, ``parents (55,)``, ``part (V,)`` 0 skin, 1 tongue, 2 left and 3 right eyeball.
-    ``cavity (V,)`` is true on inner surfaces (mouth, sockets, nostrils) that carry no Gaussians.
+    ``face_uvs (F,3)`` into ``uvs``, ``parents (55,)``, ``part (V,)`` 0 skin, 1 tongue, 2 left and 3 right
+    eyeball. ``cavity (V,)`` is true on inner surfaces (mouth, sockets, nostrils) that carry no Gaussians.
     """
 
     v_template: Tensor
@@ -138,7 +140,7 @@ class BodyModel(nn.Module):
                 arrays = {name: archive[name] for name in names}
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise InvalidInputError(
-                f"{path.name} is not a readable body npz ({error}); use a file in SMPL-X layout without pickles."
+                f"{path.name} is not a readable body npz ({error}); use one in SMPL-X layout, unpickled."
             ) from error
         return cls(arrays, num_betas)
 
@@ -196,8 +198,8 @@ class BodyModel(nn.Module):
 
         Args:
             betas: ``[B, num_betas]`` (or B = 1 for one person in many poses).
-            pose: local axis-angle of every joint ``[B, 55, 3]``, radians, SMPL-X order; joint 0 turns the whole body
-                about the pelvis joint.
+            pose: local axis-angle of every joint ``[B, 55, 3]``, radians, SMPL-X order; joint 0 turns the
+                whole body about the pelvis joint.
             transl: ``[B, 3]`` metres, added last; ``None`` is zero.
             expression: ARKit weights ``[B, 52]`` or ``None``.
 

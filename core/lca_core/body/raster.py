@@ -1,7 +1,8 @@
 """Which triangle covers which pixel: a small vectorised rasteriser for UV maps and build-time renders.
 
-Triangles in pixel coordinates go in, a face number and barycentric weights per pixel come out. Meant for meshes of
-some ten thousand triangles and images of up to a few megapixels, once per atlas; it is not a renderer.
+Triangles in pixel coordinates go in, a face number and barycentric weights per pixel come out. Meant for
+meshes of some ten thousand triangles and images of up to a few megapixels, once per atlas; it is not a
+renderer.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ def rasterize(
         depth: ``(F,3)`` depth per corner, smaller is nearer; without it the lowest face number wins.
 
     Returns:
-        face ``(height,width)`` int32, -1 where empty, and barycentric weights ``(height,width,3)`` float32 (affine in
-        the image plane, zero where empty).
+        face ``(height,width)`` int32, -1 where empty, and barycentric weights ``(height,width,3)`` float32
+        (affine in the image plane, zero where empty).
     """
     corners = np.asarray(corners, np.float64)
     low = np.ceil(corners.min(axis=1) - 0.5).astype(np.int64)

@@ -43,7 +43,9 @@ def axis_angle_to_quaternion(axis_angle: Tensor) -> Tensor:
 
 
 def quaternion_to_axis_angle(quaternion: Tensor) -> Tensor:
-    """Quaternions ``[..., 4]`` (wxyz, any length > 0) to rotation vectors ``[..., 3]`` with angle at most pi."""
+    """Quaternions ``[..., 4]`` (wxyz, any length > 0) to rotation vectors ``[..., 3]`` with angle at most
+    pi.
+    """
     quaternion = torch.nn.functional.normalize(quaternion, dim=-1)
     quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
     real, imaginary = quaternion[..., :1], quaternion[..., 1:]
@@ -69,8 +71,8 @@ def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
 def matrix_to_quaternion(matrix: Tensor) -> Tensor:
     """Rotation matrices ``[..., 3, 3]`` to unit quaternions ``[..., 4]``, wxyz with w >= 0.
 
-    Shepperd's method: of the four equivalent formulas the one with the largest divisor is used, so both value and
-    gradient stay well conditioned for every rotation.
+    Shepperd's method: of the four equivalent formulas the one with the largest divisor is used, so both value
+    and gradient stay well conditioned for every rotation.
     """
     m00, m01, m02, m10, m11, m12, m20, m21, m22 = matrix.flatten(-2).unbind(-1)
     square = torch.stack(

