@@ -12,11 +12,11 @@ from typing import Any
 from .decode import Clip, DecodeLimits, read_clip
 from .types import Capture, Motion
 
-__all__ = ["Capture", "Clip", "DecodeLimits", "Motion", "capture_clip", "capture_motion", "read_clip"]
+__all__ = ["Capture", "Clip", "DecodeLimits", "Motion", "capture_clip", "read_clip"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("capture_clip", "capture_motion"):
+    if name == "capture_clip":
         from . import pipeline
 
         return getattr(pipeline, name)

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from lca.errors import MediaUnreadableError
 from numpy.typing import NDArray
+
+from lca.errors import MediaUnreadableError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 IMAGE_FORMATS = ["PNG", "JPEG", "WEBP", "BMP"]

@@ -8,11 +8,14 @@ limited resolution, because its cost grows faster than linearly.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
-from lca.errors import PreconditionError
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+
+from lca.errors import PreconditionError
 
 from .networks import Array
 
@@ -74,9 +77,11 @@ def refine_mask(
     if not (known == 0).any() or not (known == 1).any():
         return mask
     try:
-        alpha = estimate_alpha_cf(
-            small.astype(np.float64), known.astype(np.float64), cg_kwargs={"rtol": 1e-5, "maxiter": 400}
-        )
+        with warnings.catch_warnings():  # the preconditioner retries by itself and warns about it
+            warnings.simplefilter("ignore")
+            alpha = estimate_alpha_cf(
+                small.astype(np.float64), known.astype(np.float64), cg_kwargs={"rtol": 1e-5, "maxiter": 400}
+            )
     except ValueError:  # incomplete Cholesky or conjugate gradients gave up on this image
         return mask
     alpha = _drop_islands(np.clip(alpha, 0.0, 1.0).astype(np.float32), known)

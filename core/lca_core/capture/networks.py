@@ -14,9 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from lca.errors import DataLossError, PreconditionError
 from numpy.typing import NDArray
 from PIL import Image
+
+from lca.errors import DataLossError, PreconditionError
 
 from .models.extract_models import read_sums
 

@@ -97,11 +97,11 @@ def choose_frames(
         return [], []
     sharp = np.array([o.sharpness for o in seen])
     rank = sharp / max(np.percentile(sharp, 80), 1e-6)
-    quality = np.clip(rank, 0, 1) + np.array([1.5 * o.coverage for o in seen])
+    quality = np.clip(rank / 0.6, 0, 1) + np.array([1.5 * o.coverage for o in seen])
     quality += np.array([0.25 * sum(h is not None for h in o.hands) for o in seen])
     allowed = np.ones(len(seen), bool)
     if kind == "video" and len(seen) > max_references:
-        allowed = (rank > 0.35) & (np.array([o.coverage for o in seen]) > 0.55)
+        allowed = (rank > 0.25) & (np.array([o.coverage for o in seen]) > 0.55)
         if allowed.sum() < min(max_references, len(seen)):
             best = np.argsort(-quality)[: min(max_references, len(seen))]
             allowed[best] = True
@@ -164,4 +164,4 @@ def _gain(seen: list[Observation], i: int, chosen: list[int]) -> float:
     hands = sum(
         seen[i].hands[s] is not None and all(seen[c].hands[s] is None for c in chosen) for s in (0, 1)
     )
-    return 2.0 * min(turn / np.radians(60), 1.0) + min(change / 0.3, 1.0) + 0.5 * hands
+    return 2.0 * min(turn / np.radians(60), 1.0) + 1.5 * min(change / 0.3, 1.0) + 0.5 * hands

@@ -1,0 +1,168 @@
+"""Turns network results into the tensors a body fit compares with: 2D points, 3D directions, silhouettes.
+
+Units: pixels divided by a hundredth of the body size ("percent"), so that one weight set serves every
+resolution. Directions are unit vectors in world axes (x right, y up, z towards the camera).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from .fit_body import LINK_POINTS
+from .networks import Array
+from .pose import POSE_INDEX, PoseResult
+from .select import HIPS, SHOULDERS, Observation
+
+TO_WORLD = np.array([1.0, -1.0, -1.0], np.float32)
+"""Camera axes (x right, y down, z away) to world axes."""
+
+POINT_WEIGHTS: dict[str, float] = {
+    "hip": 0.7, "heel": 0.6, "foot_index": 0.6, "nose": 0.3, "eye": 0.3, "ear": 0.2,
+}  # fmt: skip
+
+LIMBS: tuple[tuple[str, str], ...] = (
+    *((f"{s}_{a}", f"{s}_{b}") for s in ("left", "right") for a, b in
+      (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"), ("heel",
+      "foot_index"))),
+    ("right_shoulder", "left_shoulder"), ("right_hip", "left_hip"),
+)  # fmt: skip
+"""The 12 directions taken from the world landmarks."""
+
+HAND_BONES: tuple[tuple[int, int], ...] = tuple(
+    (0 if k == 0 else 4 * f + k, 4 * f + k + 1) for f in range(5) for k in range(4)
+)
+"""20 bones of a 21-point hand."""
+
+HIDDEN_WEIGHT = 0.08
+CONTOUR_POINTS = 240
+DISTANCE_SIDE = 256
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Observations of T frames as tensors.
+
+    Attributes:
+        points [T,21,2] px, point_weights [T,21]; limbs [T,12,3], limb_weights [T,12]; spine [T,3] hips to
+        shoulders; hands [T,2,21,2] px, hand_bones [T,2,20,3], hand_weights [T,2]; head [T,3,3] head axes
+        (left, up, front) in world axes, head_weights [T]; outside [T,1,D,D] distance to the mask in percent
+        on the square of side ``square`` [T] px; contour [T,240,2] px, contour_weights [T,240]; percent [T]
+        pixels per percent of body size; centre [T,2] principal points px; sizes [T,2] px.
+    """
+
+    points: Tensor
+    point_weights: Tensor
+    limbs: Tensor
+    limb_weights: Tensor
+    spine: Tensor
+    hands: Tensor
+    hand_bones: Tensor
+    hand_weights: Tensor
+    head: Tensor
+    head_weights: Tensor
+    outside: Tensor
+    square: Tensor
+    contour: Tensor
+    contour_weights: Tensor
+    percent: Tensor
+    centre: Tensor
+    sizes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def build_targets(seen: list[Observation], masks: list[Array], sizes: np.ndarray, seed: int = 0) -> Targets:
+    """Collect the targets of the chosen frames.
+
+    Args:
+        seen: observations, one per frame.
+        masks: matte [H,W] per frame.
+        sizes: [T,2] valid width and height per frame.
+    """
+    rng = np.random.default_rng(seed)
+    rows = [_frame_targets(o, m, s, rng) for o, m, s in zip(seen, masks, np.asarray(sizes), strict=True)]
+    columns = {key: torch.as_tensor(np.stack([r[key] for r in rows]).astype(np.float32)) for key in rows[0]}
+    return Targets(**columns)
+
+
+def point_confidence(pose: PoseResult, size: Array) -> Array:
+    """Visibility squared where the point is inside the picture, else 0: [33].
+
+    Points inside the picture keep ``HIDDEN_WEIGHT``: the tracker's guess of a hidden joint beats the prior's.
+    """
+    inside = ((pose.points >= 0) & (pose.points < size)).all(1)
+    return (np.maximum(pose.visibility**2, HIDDEN_WEIGHT) * inside).astype(np.float32)
+
+
+def _frame_targets(o: Observation, mask: Array, size: Array, rng: np.random.Generator) -> dict[str, Any]:
+    percent = o.pose.body_size / 100.0
+    conf = point_confidence(o.pose, size)
+    names = list(POSE_INDEX)
+    base = np.array([next((w for k, w in POINT_WEIGHTS.items() if k in names[i]), 1.0) for i in LINK_POINTS])
+    a, b = ([POSE_INDEX[pair[k]] for pair in LIMBS] for k in (0, 1))
+    out: dict[str, Any] = {
+        "points": o.pose.points[LINK_POINTS],
+        "point_weights": base * conf[LINK_POINTS],
+        "limbs": _unit((o.pose.world[b] - o.pose.world[a]) * TO_WORLD),
+        "limb_weights": np.minimum(conf[a], conf[b]),
+        "spine": _unit((o.pose.world[SHOULDERS].mean(0) - o.pose.world[HIPS].mean(0)) * TO_WORLD),
+        "percent": np.float32(percent),
+        "centre": 0.5 * size,
+        "sizes": size,
+    }
+    points, bones, scores = np.zeros((2, 21, 2)), np.zeros((2, 20, 3)), np.zeros(2)
+    for k, hand in enumerate(o.hands):
+        if hand is None:
+            continue
+        first, second = np.array(HAND_BONES).T
+        points[k], scores[k] = hand.points, hand.score
+        bones[k] = _unit((hand.world[second] - hand.world[first]) * TO_WORLD)
+    out |= {"hands": points, "hand_bones": bones, "hand_weights": scores}
+    head, weight = np.eye(3), 0.0
+    if o.face is not None:
+        left, down, back = (o.face.rotation * TO_WORLD[:, None]).T
+        head, weight = np.stack([left, -down, -back], 1), float(np.clip(2 * np.cos(o.face.yaw), 0.2, 1.0))
+    out |= {"head": head, "head_weights": np.float32(weight)}
+    return out | _silhouette(mask, size, percent, rng)
+
+
+def _silhouette(mask: Array, size: Array, percent: float, rng: np.random.Generator) -> dict[str, Any]:
+    """Distance map outside the mask, and contour points that do not lie on the picture's edge."""
+    width, height = int(size[0]), int(size[1])
+    solid = mask[:height, :width] > 0.5
+    side = float(max(width, height))
+    step = side / DISTANCE_SIDE
+    # Beyond the picture nothing is known: distance 0 there.
+    grid = (np.arange(DISTANCE_SIDE) + 0.5) * step
+    cols, rows = np.minimum(grid.astype(int), width - 1), np.minimum(grid.astype(int), height - 1)
+    distance = np.zeros((DISTANCE_SIDE, DISTANCE_SIDE), np.float32)
+    if solid.any():
+        far = ndimage.distance_transform_edt(~solid) / percent
+        distance = far[np.ix_(rows, cols)].astype(np.float32)
+    distance[:, grid >= width] = 0
+    distance[grid >= height] = 0
+    edge = solid & ~ndimage.binary_erosion(solid, border_value=1)
+    margin = max(2, int(0.01 * side))
+    edge[:margin], edge[-margin:], edge[:, :margin], edge[:, -margin:] = False, False, False, False
+    ys, xs = np.nonzero(edge)
+    points, weights = np.zeros((CONTOUR_POINTS, 2)), np.zeros(CONTOUR_POINTS)
+    if len(xs) >= CONTOUR_POINTS // 4:
+        pick = rng.choice(len(xs), CONTOUR_POINTS, replace=len(xs) < CONTOUR_POINTS)
+        points, weights = np.stack([xs[pick], ys[pick]], 1) + 0.5, np.ones(CONTOUR_POINTS)
+    return {
+        "outside": distance[None],
+        "square": np.float32(side),
+        "contour": points,
+        "contour_weights": weights,
+    }
+
+
+def _unit(v: Array) -> Array:
+    return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)

@@ -1,0 +1,254 @@
+"""The whole path of this room: a clip or photos in, a :class:`Capture` (or :class:`Motion`) out.
+
+decode -> landmarks of sampled frames -> reference choice -> mattes -> joint body fit -> expressions.
+Every stage reports progress as (stage, fraction, message); a report may raise to cancel.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lca.errors import InvalidInputError, NoPersonFoundError
+from lca_core.body.model import BodyModel
+from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
+
+from .debug import contact_sheet, overlay, project_joints
+from .decode import Clip, DecodeLimits, read_clip
+from .expression import (
+    expression_confidence,
+    expression_weights,
+    eye_rotations,
+    gaze_angles,
+    personal_neutral,
+)
+from .face import FaceTracker
+from .fit import FitResult, fit_body
+from .fit_body import BODY_LINKS, LINK_POINTS, FitBody
+from .fit_targets import build_targets, point_confidence
+from .hands import HandTracker
+from .masks import refine_mask
+from .networks import Array
+from .pose import PoseTracker
+from .quality import silhouette_iou
+from .select import Observation, choose_frames, observe
+from .types import CAMERA_FROM_WORLD, Capture, intrinsics
+
+Report = Callable[[str, float, str], None]
+MediaPath = str | os.PathLike[str] | list[str | os.PathLike[str]]
+
+STAGES: list[tuple[str, float]] = [
+    ("decode", 2.0), ("detect", 3.0), ("masks", 1.5), ("fit", 5.0), ("expression", 0.3),
+]  # fmt: skip
+"""Stage names in order with typical seconds; feed them to ``lca_core.progress.Progress``."""
+
+SAMPLED_FRAMES = 24
+MIN_COVERAGE = 0.3
+"""A frame counts as showing a person when this share of the main joints is visible (waist up: about 0.5)."""
+MIN_SHARE = 0.25
+"""A clip counts as showing a person when this share of its sampled frames does."""
+
+
+def silent(stage: str, fraction: float, message: str) -> None:
+    """Report to nobody."""
+
+
+def capture_clip(
+    path: MediaPath,
+    *,
+    max_references: int = 8,
+    report: Report | None = None,
+    seed: int = 0,
+    focal_px: float | None = None,
+    height_m: float | None = None,
+    limits: DecodeLimits | None = None,
+    debug_sheet: str | os.PathLike[str] | None = None,
+) -> Capture:
+    """Capture one person from a clip, a photo, a photo folder or a list of photos.
+
+    Args:
+        path: what to read.
+        max_references: at most this many reference frames, 1-16.
+        report: called with (stage, fraction 0..1, message); stages are ``STAGES``. May raise to cancel.
+        seed: of the samples drawn in the fit; the same seed gives the same result on the same machine.
+        focal_px: focal length in pixels of the decoded frames (longer side at most 1920), if known; EXIF is
+            used for photos. Otherwise a prior decides, and size and distance are only known up to a common
+            factor.
+        height_m: standing height in metres, if known.
+        limits: what the file may cost.
+        debug_sheet: write a contact sheet PNG of the fit here.
+
+    Raises:
+        MediaUnreadableError: the media cannot be decoded.
+        NoPersonFoundError: no person in enough frames.
+        InvalidInputError: an argument is out of range.
+    """
+    report = report or silent
+    check_options(max_references, focal_px, height_m)
+    report("decode", 0.0, "Reading the clip.")
+    clip = read_clip(path, max(SAMPLED_FRAMES, max_references), limits=limits)
+    report("decode", 1.0, f"{len(clip)} of {clip.frame_count} frames read.")
+    seen = observe_clip(clip, report)
+    chosen, notes = choose_frames(seen, max_references, kind=clip.kind)
+    index = np.array([o.index for o in chosen])
+    masks = matte_frames(clip, chosen, report)
+    body = BodyModel.load()
+    report("fit", 0.0, f"Fitting the body to {len(chosen)} frames.")
+    targets = build_targets(chosen, masks, clip.sizes[index], seed)
+    fit = fit_body(
+        FitBody(body, seed),
+        targets,
+        focal_px=focal_px or clip.focal_px,
+        height_m=height_m,
+        report=lambda f: report("fit", f, ""),
+    )
+    report("expression", 0.0, "Reading expressions.")
+    capture = assemble(clip, seen, chosen, masks, fit, notes)
+    valid = [m[:h, :w] for m, (w, h) in zip(masks, clip.sizes[index], strict=True)]
+    iou = silhouette_iou(body, fit.betas, fit.pose, fit.transl, capture.Ks, valid)
+    capture = replace(
+        capture, metrics=capture.metrics | {"iou": float(iou.mean()), "iou_min": float(iou.min())}
+    )
+    if debug_sheet is not None:
+        draw_capture(capture, fit.joints, debug_sheet)
+    report("expression", 1.0, "The clip is captured.")
+    return capture
+
+
+def check_options(max_references: int, focal_px: float | None, height_m: float | None) -> None:
+    """Raise InvalidInputError for numbers that cannot be meant."""
+    if not 1 <= max_references <= 16:
+        raise InvalidInputError(f"max_references is {max_references}; give a number from 1 to 16.")
+    if focal_px is not None and not 50 <= focal_px <= 50000:
+        raise InvalidInputError(f"focal_px is {focal_px}; give the focal length in pixels, e.g. 1500.")
+    if height_m is not None and not 1.2 <= height_m <= 2.3:
+        raise InvalidInputError(f"height_m is {height_m}; give an adult's height in metres, 1.2 to 2.3.")
+
+
+def observe_clip(clip: Clip, report: Report = silent) -> list[Observation]:
+    """Run all landmark networks over the sampled frames.
+
+    Raises:
+        NoPersonFoundError: fewer than ``MIN_SHARE`` of the frames show a person.
+    """
+    pose_tracker, hand_tracker, face_tracker = PoseTracker(), HandTracker(), FaceTracker()
+    seen: list[Observation] = []
+    for i, frame in enumerate(clip.frames):
+        report("detect", i / len(clip), f"Looking for the person, frame {i + 1} of {len(clip)}.")
+        width, height = (int(n) for n in clip.sizes[i])
+        view = np.ascontiguousarray(frame[:height, :width])
+        pose = pose_tracker(view)
+        if pose is None:
+            continue
+        observation = observe(
+            i, view, (width, height), pose, hand_tracker(view, pose), face_tracker(view, pose)
+        )
+        if observation.coverage >= MIN_COVERAGE:
+            seen.append(observation)
+    if len(seen) < max(1.0, MIN_SHARE * len(clip)):
+        raise NoPersonFoundError(
+            f"A person is visible in only {len(seen)} of {len(clip)} sampled frames; film one person with "
+            "the whole body in the picture, in good light.",
+            metadata={"frames_with_person": str(len(seen)), "frames_sampled": str(len(clip))},
+        )
+    report("detect", 1.0, f"Person found in {len(seen)} of {len(clip)} frames.")
+    return seen
+
+
+def matte_frames(clip: Clip, chosen: list[Observation], report: Report = silent) -> list[Array]:
+    """Refined mattes [H,W] of the chosen frames, in the padded frame size."""
+    masks = []
+    for n, o in enumerate(chosen):
+        report("masks", n / len(chosen), f"Cutting out frame {n + 1} of {len(chosen)}.")
+        width, height = (int(v) for v in clip.sizes[o.index])
+        view = np.ascontiguousarray(clip.frames[o.index][:height, :width])
+        full = np.zeros(clip.frames.shape[1:3], np.float32)
+        full[:height, :width] = refine_mask(view, o.pose.mask, [h.points for h in o.hands if h is not None])
+        masks.append(full)
+    report("masks", 1.0, "")
+    return masks
+
+
+def assemble(
+    clip: Clip,
+    seen: list[Observation],
+    chosen: list[Observation],
+    masks: list[Array],
+    fit: FitResult,
+    notes: list[str],
+) -> Capture:
+    """Put fit, expressions, gaze and confidences together."""
+    index = np.array([o.index for o in chosen])
+    faces = [o.face for o in seen]
+    neutral = personal_neutral(faces, np.array([o.sharpness for o in seen], np.float32))
+    gaze_by_index = dict(zip([o.index for o in seen], gaze_angles(faces), strict=True))
+    gaze = np.stack([gaze_by_index[o.index] for o in chosen])
+    pose = fit.pose.copy()
+    pose[:, [JOINT_INDEX["left_eye_smplhf"], JOINT_INDEX["right_eye_smplhf"]]] = eye_rotations(gaze)
+    expression = np.zeros((len(chosen), 52), np.float32)
+    for row, o in zip(expression, chosen, strict=True):
+        if o.face is not None:
+            row[:] = expression_weights(o.face, neutral)
+    conf = {
+        "body": np.array([o.pose.score * o.coverage for o in chosen], np.float32),
+        "face": np.array([o.face.score if o.face else 0.0 for o in chosen], np.float32),
+        "left_hand": np.array([o.hands[0].score if o.hands[0] else 0.0 for o in chosen], np.float32),
+        "right_hand": np.array([o.hands[1].score if o.hands[1] else 0.0 for o in chosen], np.float32),
+        "expression": np.array([expression_confidence(o.face) for o in chosen], np.float32),
+    }
+    conf["joints"] = np.stack([joint_confidence(o, clip.sizes[o.index]) for o in chosen])
+    return Capture(
+        frames=clip.frames[index],
+        masks=np.stack(masks).astype(np.float32),
+        Ks=intrinsics(fit.focal, clip.sizes[index]),
+        viewmats=np.repeat(CAMERA_FROM_WORLD[None], len(chosen), 0),
+        betas=fit.betas,
+        pose=pose,
+        transl=fit.transl,
+        expression=expression,
+        gaze=gaze,
+        conf=conf,
+        frame_index=clip.frame_index[index],
+        timestamps=clip.timestamps[index],
+        image_size=clip.size,
+        sizes=clip.sizes[index],
+        height_m=fit.height,
+        notes=notes,
+        metrics={
+            "body_error_percent": float(fit.body_error.mean()),
+            "hand_error_px": fit.hand_error,
+            "focal_px": fit.focal,
+            "body_yaw_degrees": [round(float(np.degrees(o.yaw)), 1) for o in chosen],
+        },
+    )
+
+
+def joint_confidence(o: Observation, size: Array) -> Array:
+    """Confidence [55]: landmark confidence for limbs, hand score for fingers, body score elsewhere."""
+    links = point_confidence(o.pose, size)[LINK_POINTS]
+    out = np.full(len(JOINT_NAMES), o.pose.score * o.coverage, np.float32)
+    for value, (_, part) in zip(links, BODY_LINKS, strict=True):
+        if part in JOINT_INDEX:
+            out[JOINT_INDEX[part]] = value
+    for k in (0, 1):
+        hand = o.hands[k]
+        out[25 + 15 * k : 40 + 15 * k] = hand.score if hand is not None else 0.0
+    head = o.face.score if o.face is not None else 0.3
+    for name in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf"):
+        out[JOINT_INDEX[name]] = head
+    return out
+
+
+def draw_capture(capture: Capture, joints: Array, path: str | os.PathLike[str]) -> None:
+    """Write a contact sheet of mask outlines and skeletons (joints [T,55,3] world metres)."""
+    tiles = [
+        overlay(frame, mask, project_joints(j, k, v))
+        for frame, mask, j, k, v in zip(
+            capture.frames, capture.masks, joints, capture.Ks, capture.viewmats, strict=True
+        )
+    ]
+    contact_sheet(tiles, Path(path))
