@@ -68,6 +68,7 @@ def _centre(proxy: bpy.types.Object) -> Any:
 def _stage(scene: bpy.types.Scene, height: float, centre: Any) -> None:
     """A camera on the person's front that frames the whole body, a soft key light and a grey world."""
     import bpy
+    from lca_avatars.bl import compat
     from mathutils import Vector
 
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
@@ -79,8 +80,8 @@ def _stage(scene: bpy.types.Scene, height: float, centre: Any) -> None:
     sun.data.energy, sun.data.angle = 2.5, 0.5
     sun.rotation_euler = (0.9, 0.25, 0.5)
     world = bpy.data.worlds.new("World")
-    world.use_nodes = True
-    world.node_tree.nodes["Background"].inputs[0].default_value = (0.35, 0.35, 0.37, 1.0)
+    background = compat.shader_tree(world).nodes["Background"]
+    background.inputs[0].default_value = (0.35, 0.35, 0.37, 1.0)
     scene.world, scene.camera = world, camera
     for obj in (camera, sun):
         scene.collection.objects.link(obj)

@@ -96,6 +96,13 @@ def set_modifier_input(modifier: bpy.types.Modifier, identifier: str, value: Any
         modifier[identifier] = value
 
 
+def shader_tree(owner: Any) -> bpy.types.NodeTree:
+    """The node tree of a new material or world; before 6.0 it must be switched on."""
+    if owner.node_tree is None:
+        owner.use_nodes = True
+    return owner.node_tree
+
+
 def eevee_engine() -> str:
     """Identifier of EEVEE in this Blender."""
     items = bpy.types.RenderSettings.bl_rna.properties["engine"].enum_items

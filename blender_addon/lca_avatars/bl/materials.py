@@ -12,6 +12,7 @@ from typing import Any
 
 import bpy
 
+from . import compat
 from .attach_nodes import SHADER_ROWS
 from .nodes import Graph
 
@@ -23,8 +24,7 @@ SH_C0 = 0.28209479177387814
 def proxy_material(name: str, texture_png: bytes | None) -> bpy.types.Material:
     """Image-textured material; the PNG is packed into the .blend."""
     material = bpy.data.materials.new(name)
-    material.use_nodes = True
-    tree = material.node_tree
+    tree = compat.shader_tree(material)
     shader = next(node for node in tree.nodes if node.type == "BSDF_PRINCIPLED")
     shader.inputs["Roughness"].default_value = 0.75
     if texture_png is not None:
@@ -47,11 +47,11 @@ def splat_material() -> bpy.types.Material:
             return material
     material = bpy.data.materials.new(SPLAT_MATERIAL)
     material["lca_splat_version"] = VERSION
-    material.use_nodes = True
-    material.node_tree.nodes.clear()
+    tree = compat.shader_tree(material)
+    tree.nodes.clear()
     if hasattr(material, "surface_render_method"):
         material.surface_render_method = "DITHERED"
-    _build(Graph(material.node_tree))
+    _build(Graph(tree))
     return material
 
 
