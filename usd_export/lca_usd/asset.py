@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from lca_bridge.wire.package import AvatarPackage, Correctives, ProxyMesh, read_package
 
+from lca_bridge.wire.package import AvatarPackage, Correctives, ProxyMesh, read_package
 from lca_usd.order import morton_order, snap_influences, snap_opacities
 from lca_usd.rig import Rig, read_rig
 

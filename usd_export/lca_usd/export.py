@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lca.errors import InvalidInputError, LcaError
-from lca_bridge.wire.package import AvatarPackage
 from pxr import Sdf, Usd, UsdGeom, UsdSkel
 
+from lca.errors import InvalidInputError, LcaError
+from lca_bridge.wire.package import AvatarPackage
 from lca_usd import skeleton
 from lca_usd.asset import Asset, load_asset, without_splats
 from lca_usd.files import staging

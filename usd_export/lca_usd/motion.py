@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
 from lca.errors import InvalidInputError, MediaUnreadableError, NotFoundError
 from lca_bridge.wire.skin import local_rotations, quaternions
-
 from lca_usd.asset import F32, Asset
 
 NUM_JOINTS, NUM_ARKIT = 55, 52
@@ -147,7 +147,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
             found = {key: data[key] for key in data.files}
     except (OSError, ValueError, EOFError) as error:
         raise MediaUnreadableError(
-            f"{path.name} is not a readable .npz motion file ({error}). Save it with numpy.savez."
+            f"{path.name} is not a readable .npz motion ({error}). Save it with numpy.savez."
         ) from error
 
     def first(*names: str) -> Any:
@@ -167,6 +167,6 @@ def _read_npz(path: Path) -> dict[str, Any]:
 
 def _bad(why: str) -> InvalidInputError:
     return InvalidInputError(
-        f"This motion cannot be exported: {why}. Give 55 SMPL-X joint rotations and 52 ARKit weights per frame.",
+        f"This motion cannot be exported: {why}. A frame is 55 SMPL-X joint rotations and 52 ARKit weights.",
         reason="BAD_MOTION",
     )

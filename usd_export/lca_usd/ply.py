@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
 from lca.errors import InvalidInputError
 from lca_bridge.wire.package import AvatarPackage
 from lca_bridge.wire.skin import BakedRig, PosedSplats, local_rotations, multiply_quaternions
-
 from lca_usd.asset import open_package
 from lca_usd.files import staging
 from lca_usd.sh import rotate_sh

@@ -36,6 +36,7 @@ def define_proxy(stage: Usd.Stage, mesh: Mesh, texture: str | None) -> UsdGeom.M
     st.Set(arrays.vec2f(mesh.uvs))
     st.SetIndices(arrays.ints(mesh.face_uvs))
     shapes = []
+    UsdGeom.Scope.Define(stage, f"{PROXY}/shapes")
     for shape in mesh.shapes:
         path = Sdf.Path(f"{PROXY}/shapes/{shape.name}")
         skeleton.define_blend_shape(stage, path, shape.index, shape.offsets)

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pxr import Sdf, Usd, UsdGeom, UsdUI, Vt
+
 from lca.errors import InvalidInputError
-from pxr import Sdf, Usd, UsdGeom, UsdUI
+from lca_usd import arrays
 
 NUM_JOINTS, NUM_ARKIT = 55, 52
 CONTROLS = "/Avatar/Rig/Controls"
@@ -31,21 +33,33 @@ class Control:
     hard: tuple[float, float]
     default: float
     drives: str
+    unit: str
 
     @property
     def attribute(self) -> str:
-        """``rig:<group>:<name>`` as a legal attribute name."""
-        return ":".join(["rig", _token(self.group), *(_token(part) for part in self.name.split(":"))])
+        """``rig:face:jawOpen``, ``rig:gaze:gaze_yaw``, ``rig:fingers:curl_index_L``: a legal attribute
+        name."""
+        space = "face" if self.drives.startswith("blendShapes:") else self.group.lower()
+        return f"rig:{_token(space)}:{_token(self.name)}"
 
 
 @dataclass(frozen=True)
 class Rig:
-    """Joint names and parents (55, SMPL-X order), the 52 ARKit names in Apple's order, and the controls."""
+    """What the exporter needs of the rig description.
+
+    Attributes:
+        joint_names, joint_parents: 55, SMPL-X order; arkit_names: 52, Apple's order.
+        controls: every animator control.
+        joint_limits: (55,2,3) lowest and highest Euler angles in degrees (R = Rz Ry Rx), or None.
+        name_maps: foreign rig -> (our joint -> its name there).
+    """
 
     joint_names: tuple[str, ...]
     joint_parents: tuple[int, ...]
     arkit_names: tuple[str, ...]
     controls: tuple[Control, ...]
+    joint_limits: npt.NDArray[np.float32] | None
+    name_maps: Mapping[str, Mapping[str, str]]
 
 
 def read_rig(description: Mapping[str, Any], parents: npt.NDArray[Any]) -> Rig:
@@ -57,21 +71,21 @@ def read_rig(description: Mapping[str, Any], parents: npt.NDArray[Any]) -> Rig:
     Raises:
         InvalidInputError: ``RIG_INVALID``; names are missing, double or not 55 and 52, or parents disagree.
     """
-    joints = _names(description, ("joint_names", "joints"))
-    arkit = _names(description, ("arkit_names", "arkit", "expressions"))
+    joints = _names(description, "joint_names")
+    arkit = _names(description, "arkit_names")
     for what, names, count in (("joint", joints, NUM_JOINTS), ("expression", arkit, NUM_ARKIT)):
         if len(names) != count or len(set(names)) != count:
             raise _invalid(f"it lists {len(set(names))} {what} names, not {count}")
         if not all(Sdf.Path.IsValidIdentifier(name) for name in names):
             raise _invalid(f"a {what} name is not a plain ASCII identifier")
-    stated = description.get("joint_parents", description.get("parents"))
+    stated = description.get("joint_parents")
     if stated is not None and list(stated) != list(parents):
         raise _invalid("its joint parents differ from those of the skinning arrays")
     controls = tuple(_controls(description, arkit))
-    names = [control.attribute for control in controls]
-    if len(set(names)) != len(names):
+    if len({control.attribute for control in controls}) != len(controls):
         raise _invalid("two controls share a name")
-    return Rig(joints, tuple(int(p) for p in parents), arkit, controls)
+    maps = description.get("name_maps") or {}
+    return Rig(joints, tuple(int(p) for p in parents), arkit, controls, _joint_limits(description), maps)
 
 
 def define_controls(stage: Usd.Stage, rig: Rig) -> Usd.Prim:
@@ -91,32 +105,59 @@ def define_controls(stage: Usd.Stage, rig: Rig) -> Usd.Prim:
         hints.SetDisplayGroup(control.group)
         hints.SetDisplayName(control.label)
         attribute.SetCustomDataByKey("lca:drives", control.drives)
+        attribute.SetCustomDataByKey("lca:unit", control.unit)
     return scope
 
 
-def _names(description: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, ...]:
-    for key in keys:
-        value = description.get(key)
-        if isinstance(value, Mapping):
-            value = list(value)
-        if isinstance(value, Sequence) and not isinstance(value, str) and value:
-            return tuple(str(item.get("name", "") if isinstance(item, Mapping) else item) for item in value)
-    raise _invalid(f"it has no {keys[0]}")
+def author_joint_hints(skeleton: Usd.Prim, rig: Rig) -> None:
+    """Joint limits and foreign names on the skeleton, as arrays in joint order; an empty name has no
+    counterpart."""
+    if rig.joint_limits is not None:
+        for side, name in enumerate(("lca:jointMinDegrees", "lca:jointMaxDegrees")):
+            _uniform(skeleton, name, Sdf.ValueTypeNames.Float3Array).Set(
+                arrays.vec3f(rig.joint_limits[:, side])
+            )
+    for foreign, names in sorted(rig.name_maps.items()):
+        attribute = _uniform(skeleton, f"lca:names:{_token(foreign)}", Sdf.ValueTypeNames.StringArray)
+        attribute.Set(Vt.StringArray([names.get(joint, "") for joint in rig.joint_names]))
+
+
+def _uniform(prim: Usd.Prim, name: str, kind: Sdf.ValueTypeName) -> Usd.Attribute:
+    return prim.CreateAttribute(name, kind, custom=True, variability=Sdf.VariabilityUniform)
+
+
+def _joint_limits(description: Mapping[str, Any]) -> npt.NDArray[np.float32] | None:
+    listed = description.get("joints")
+    try:
+        rows = [(joint["min_degrees"], joint["max_degrees"]) for joint in listed or []]
+        limits = np.array(rows, np.float32)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _invalid(f"its joint limits are malformed ({error})") from error
+    if listed and limits.shape != (NUM_JOINTS, 2, 3):
+        raise _invalid("its joint limits are not 55 triples")
+    return limits if listed else None
+
+
+def _names(description: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = description.get(key)
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise _invalid(f"it has no {key}")
+    return tuple(str(name) for name in value)
 
 
 def _controls(description: Mapping[str, Any], arkit: Sequence[str]) -> Iterable[Control]:
     """The description's controls; one 0..1 slider for every ARKit shape that none of them drives."""
     listed = description.get("controls") or []
-    if isinstance(listed, Mapping):
-        listed = [{"name": name, **about} for name, about in listed.items()]
-    driven = set()
+    driven: set[str] = set()
     for entry in listed:
         control = _control(entry)
         driven.update((control.name, control.drives))
         yield control
     for name in arkit:
         if not {name, f"blendShapes:{name}"} & driven:
-            yield Control(name, "face", _label(name), (0.0, 1.0), (0.0, 1.0), 0.0, f"blendShapes:{name}")
+            yield Control(
+                name, "face", _label(name), (0.0, 1.0), (0.0, 1.0), 0.0, f"blendShapes:{name}", "weight"
+            )
 
 
 def _control(entry: Mapping[str, Any]) -> Control:
@@ -132,6 +173,7 @@ def _control(entry: Mapping[str, Any]) -> Control:
             (low, high),
             float(entry.get("default", np.clip(0.0, low, high))),
             str(entry.get("drives", "")),
+            str(entry.get("unit", "weight")),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise _invalid(f"a control is malformed ({error})") from error

@@ -144,7 +144,7 @@ def orientations_are_unit(splat: SplatPrim) -> Iterator[str]:
     if quats is not None and len(quats):
         off = np.abs(np.linalg.norm(quats, axis=1) - 1.0)
         if not off.max() <= UNIT_TOLERANCE:
-            yield f"{int((~(off <= UNIT_TOLERANCE)).sum())} quaternions are not unit, worst by {off.max():.3g}"
+            yield f"{int((~(off <= UNIT_TOLERANCE)).sum())} quaternions are not unit, worst {off.max():.3g}"
 
 
 def scales_are_positive(splat: SplatPrim) -> Iterator[str]:
@@ -180,7 +180,7 @@ def no_rotating_xform_above_sh(splat: SplatPrim) -> Iterator[str]:
     matrix = UsdGeom.Xformable(splat.prim).ComputeLocalToWorldTransform(Usd.TimeCode.EarliestTime())
     rotation = np.asarray(matrix.RemoveScaleShear().ExtractRotationMatrix())
     if not np.abs(rotation - np.eye(3)).max() <= 1e-6:
-        yield f"a transform above this degree-{splat.degree} field rotates it; bake the rotation into the splats"
+        yield f"a transform above rotates this degree-{splat.degree} field; bake it into the splats"
 
 
 def weight_rows_sum_to_one(splat: SplatPrim) -> Iterator[str]:
@@ -190,7 +190,7 @@ def weight_rows_sum_to_one(splat: SplatPrim) -> Iterator[str]:
         return
     indices, weights, size = skin
     if len(weights) != splat.count * size or len(indices) != len(weights):
-        yield f"{len(indices)} joint indices and {len(weights)} weights for {splat.count} splats of {size} influences"
+        yield f"{len(indices)} joint indices, {len(weights)} weights for {splat.count} splats x {size}"
         return
     rows = weights.reshape(-1, size)
     if not (rows.min() >= 0 and np.abs(rows.sum(axis=1) - 1).max() <= 1e-4):

@@ -53,7 +53,7 @@ def _probe() -> tuple[F64, tuple[F64, ...]]:
     r = np.sqrt(1 - z * z)
     directions = np.stack([r * np.cos(turn), r * np.sin(turn), z], -1)
     basis = sh_basis(directions)
-    return directions, tuple(np.linalg.pinv(basis[:, l * l : (l + 1) ** 2]) for l in range(4))
+    return directions, tuple(np.linalg.pinv(basis[:, band * band : (band + 1) ** 2]) for band in range(4))
 
 
 def rotate_sh(

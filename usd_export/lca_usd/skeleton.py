@@ -16,6 +16,7 @@ from pxr import Gf, Sdf, Usd, UsdGeom, UsdSkel, Vt
 from lca_usd import arrays
 from lca_usd.asset import Asset
 from lca_usd.motion import SkelFrames
+from lca_usd.rig import author_joint_hints
 
 RIG = "/Avatar/Rig"
 SKELETON = f"{RIG}/Skeleton"
@@ -41,6 +42,7 @@ def define_skeleton(stage: Usd.Stage, asset: Asset) -> UsdSkel.Skeleton:
         Vt.Matrix4dArray([arrays.translation_matrix(joint) for joint in asset.local_joints])
     )
     skeleton.CreatePurposeAttr(UsdGeom.Tokens.guide)
+    author_joint_hints(skeleton.GetPrim(), asset.rig)
     binding = UsdSkel.BindingAPI.Apply(skeleton.GetPrim())
     binding.CreateAnimationSourceRel().SetTargets([Sdf.Path(ANIMATION)])
     return skeleton

@@ -72,6 +72,7 @@ def define_splats(
     low, high = splat_bounds(splats.means, splats.scales, margin)
     prim.CreateAttribute("extent", Sdf.ValueTypeNames.Float3Array, False).Set(arrays.bounds(low, high))
     shapes = []
+    UsdGeom.Scope.Define(stage, f"{BODY}/shapes")
     for shape in splats.shapes:
         path = Sdf.Path(f"{BODY}/shapes/{shape.name}")
         target = skeleton.define_blend_shape(stage, path, shape.index, shape.offsets).GetPrim()
@@ -136,7 +137,8 @@ def _author_extra_deltas(
     only that."""
     types = Sdf.ValueTypeNames
     if len(quats) == 0:
-        quats, log_scales, dc = np.zeros((1, 4)), np.zeros((1, 3)), np.zeros((1, 3))
+        quats, log_scales = np.zeros((1, 4), np.float32), np.zeros((1, 3), np.float32)
+        dc = log_scales
     for name, kind, value in (
         ("lca:orientationOffsets", types.QuathArray, arrays.quath(quats)),
         ("lca:scaleOffsets", types.Half3Array, arrays.vec3h(log_scales)),

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lca.errors import MediaUnreadableError, NotFoundError
 from pxr import Sdf, Tf, Usd, UsdValidation
 
+from lca.errors import MediaUnreadableError, NotFoundError
 from lca_usd.rules import RULES, SplatPrim
 
 ERROR, WARNING = "error", "warning"
@@ -55,7 +55,7 @@ def validate(path: str | os.PathLike[str]) -> list[Issue]:
 
     Raises:
         NotFoundError: there is no such file.
-        MediaUnreadableError: USD cannot open it.
+        MediaUnreadableError: USD cannot open it, and its container does not say why.
     """
     file = Path(path)
     if not file.is_file():
@@ -64,6 +64,8 @@ def validate(path: str | os.PathLike[str]) -> list[Issue]:
     try:
         stage = Usd.Stage.Open(str(file))
     except Tf.ErrorException as error:
+        if issues:
+            return issues
         raise MediaUnreadableError(
             f"{file.name} is not a USD file that this library can open. Export it again."
         ) from error

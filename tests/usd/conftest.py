@@ -4,16 +4,22 @@ particular."""
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
+import sys
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lca_core.body.names import ARKIT_NAMES, JOINT_NAMES, JOINT_PARENTS
+import pytest
 from PIL import Image
 from safetensors.numpy import save
+
+from lca_core.body.names import ARKIT_NAMES, JOINT_NAMES, JOINT_PARENTS
 
 
 def random_arrays(n: int = 300, degree: int = 0, components: int = 3, seed: int = 7) -> dict[str, Any]:
@@ -131,3 +137,79 @@ def write_package(path: Path, groups: dict[str, Any], rig: dict[str, Any] | None
         for name, data in {"avatar.json": json.dumps(header).encode(), **entries}.items():
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
     return path
+
+
+@dataclass(frozen=True)
+class Made:
+    """A package on disk and the arrays it was made from."""
+
+    path: Path
+    groups: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def make_package(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
+    """``make_package(n, degree=..., seed=...)`` writes one random package."""
+    folder = tmp_path_factory.mktemp("packages")
+
+    def make(
+        n: int = 300, rig: dict[str, Any] | None = None, drop: tuple[str, ...] = (), **more: int
+    ) -> Made:
+        groups = random_arrays(n, **more)
+        for name in drop:
+            del groups[name]
+        count = len(list(folder.iterdir()))
+        return Made(write_package(folder / f"{count}.lca", groups, rig), groups)
+
+    return make
+
+
+@pytest.fixture(scope="session", params=[0, 1, 3], ids="degree{}".format)
+def package(request: pytest.FixtureRequest, make_package: Callable[..., Made]) -> Made:
+    """A random package of each spherical-harmonic degree that matters."""
+    return make_package(300, degree=request.param)
+
+
+@pytest.fixture(scope="session")
+def plain(make_package: Callable[..., Made]) -> Made:
+    """A random package of degree 1."""
+    return make_package(300, degree=1)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dressed template person with 4,000 splats."""
+    spec = importlib.util.spec_from_file_location("lca_fixture", Path(__file__).parents[1] / "lca_fixture.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    path = tmp_path_factory.mktemp("template") / "template.lca"
+    module.write_template_lca(path, gaussians=4000)
+    return path
+
+
+@dataclass
+class Moves:
+    """A motion of plain arrays, as callers outside this room hand it over."""
+
+    fps: float
+    translation: np.ndarray
+    joint_rotations: np.ndarray
+    arkit: np.ndarray
+    gaze: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def moves() -> Moves:
+    """Twelve frames in which every joint, shape and eye moves."""
+    rng = np.random.default_rng(3)
+    phase = np.linspace(0, 2 * np.pi, 12)[:, None, None]
+    swing = rng.normal(scale=0.5, size=(1, 55, 3)) * np.sin(phase + rng.uniform(0, 6, size=(1, 55, 3)))
+    return Moves(
+        30.0,
+        0.3 * np.sin(phase[:, 0] * np.array([1, 2, 3])),
+        swing,
+        rng.uniform(0, 1, size=(12, 52)),
+        rng.normal(scale=0.2, size=(12, 2, 2)),
+    )
