@@ -87,8 +87,8 @@ class Animator:
         self._log_scales = np.log(np.asarray(avatar.canonical.scales, np.float32))
         self._opacities = torch.from_numpy(np.array(avatar.canonical.opacities, np.float32))
         self._sh = np.asarray(avatar.canonical.sh, np.float32)
-        self._joint_indices = np.ascontiguousarray(avatar.skinning.joint_indices)
-        self._joint_weights = np.ascontiguousarray(avatar.skinning.joint_weights, np.float32)
+        self._joint_indices = torch.from_numpy(np.array(avatar.skinning.joint_indices))
+        self._joint_weights = torch.from_numpy(np.array(avatar.skinning.joint_weights, np.float32))
         self._joints = torch.from_numpy(np.array(avatar.skinning.joints, np.float32))
         self._parents = [int(parent) for parent in avatar.skinning.parents]
 
@@ -100,14 +100,18 @@ class Animator:
         quats = self._quats + deltas.quats
         quats /= np.linalg.norm(quats, axis=1, keepdims=True)
         _, transforms = joint_transforms(rotations[None], self._joints[None], self._parents)
-        means, quats = skin_gaussians(
-            means, quats, self._joint_indices, self._joint_weights, transforms[0].numpy()
+        posed_means, posed_quats = skin_gaussians(
+            torch.from_numpy(means),
+            torch.from_numpy(quats),
+            self._joint_indices,
+            self._joint_weights,
+            transforms[0],
         )
         sh = self._sh.copy()
         sh[:, 0] += deltas.sh0
         return GaussianSet(
-            means=torch.from_numpy(means + frame.translation),
-            quats=torch.from_numpy(quats),
+            means=posed_means + torch.from_numpy(frame.translation),
+            quats=posed_quats,
             scales=torch.from_numpy(np.exp(self._log_scales + deltas.log_scales)),
             opacities=self._opacities,
             sh=torch.from_numpy(sh),

@@ -16,10 +16,10 @@ from lca_core.avatar.animate import Animator
 from lca_core.avatar.avatar import Avatar
 from lca_core.avatar.frame import PoseFrame
 from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
-from lca_core.splat import GaussianSet, render
-from lca_core.splat.camera import intrinsics, look_at
+from lca_core.splat import GaussianSet, intrinsics, look_at, render_image
 
 BACKGROUND = (0.62, 0.63, 0.65)
+FOV_DEGREES = 24.0
 STANDING = {
     "left_shoulder": (0.0, 0.0, -0.95),
     "right_shoulder": (0.0, 0.0, 0.95),
@@ -67,31 +67,16 @@ class View:
 
 def aim(target: np.ndarray, extent: float, yaw: float, pitch: float, width: int, height: int) -> View:
     """A camera that shows ``extent`` metres vertically around ``target``, from ``yaw``/``pitch`` radians off +Z."""
-    fov = np.deg2rad(24.0)
-    distance = 0.5 * extent / np.tan(0.5 * fov)
+    distance = 0.5 * extent / np.tan(0.5 * np.deg2rad(FOV_DEGREES))
     direction = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
-    eye = torch.as_tensor(np.asarray(target) + distance * direction, dtype=torch.float32)
-    viewmat = look_at(eye, torch.as_tensor(np.asarray(target), dtype=torch.float32), torch.tensor([0.0, 1.0, 0.0]))
-    return View(viewmat, intrinsics(24.0, width, height), width, height)
+    center = torch.from_numpy(np.asarray(target, np.float64))
+    viewmat = look_at(center + torch.from_numpy(distance * direction), center)
+    return View(viewmat, intrinsics(FOV_DEGREES, width, height), width, height)
 
 
 def picture(gaussians: GaussianSet, view: View) -> np.ndarray:
     """Render to (H, W, 3) uint8 sRGB over the grey background."""
-    with torch.no_grad():
-        colors, _, _ = render(
-            gaussians.means,
-            gaussians.quats,
-            gaussians.scales,
-            gaussians.opacities,
-            gaussians.sh,
-            view.viewmat[None],
-            view.K[None],
-            view.width,
-            view.height,
-            sh_degree=int(np.sqrt(gaussians.sh.shape[1])) - 1,
-            backgrounds=torch.tensor([BACKGROUND]),
-        )
-    return (colors[0].clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
+    return render_image(gaussians, view.viewmat, view.K, view.width, view.height, BACKGROUND)
 
 
 def body_view(animator: Animator, frame: PoseFrame, yaw: float, height: int, width: int | None = None) -> View:
