@@ -1,6 +1,7 @@
 """The warp kernels behind :mod:`lca_core.data.render`; importing this module needs warp.
 
-``first_hit`` walks a ray through alpha-tested triangles (label -1: every face counts); ``shade`` is linear Lambert under SH ambient and one
+``first_hit`` walks a ray through alpha-tested triangles (label -1: every face counts; else only allowed labels,
+and one-sided faces only when they look against ``facing`` times the ray); ``shade`` is linear Lambert under SH ambient and one
 shadowed directional light. ``render_kernel`` and ``cast_kernel`` are two ways to feed it rays.
 """
 
@@ -24,6 +25,7 @@ class SceneData:
     info: wp.array(dtype=wp.vec4i)
     sh: wp.array(dtype=wp.vec3)
     allowed: wp.array2d(dtype=wp.int32)
+    two_sided: wp.int32
     light_dir: wp.vec3
     light_rgb: wp.vec3
 
@@ -79,6 +81,7 @@ def first_hit(
     max_t: wp.float32,
     cut: wp.float32,
     label: wp.int32,
+    facing: wp.float32,
 ):
     hit = Hit()
     hit.face = wp.int32(-1)
@@ -94,8 +97,12 @@ def first_hit(
                 )
                 c = sample(s, q.face, uv)
                 good = c[3] >= cut
-                if label >= 0 and s.allowed[wp.max(label, 0), s.label[q.face]] == 0:
-                    good = False
+                if label >= 0:
+                    other = s.label[q.face]
+                    if s.allowed[label, other] == 0:
+                        good = False
+                    if other < s.two_sided and wp.dot(q.normal, direction) * facing > -0.15:
+                        good = False
                 if good:
                     hit.face = q.face
                     hit.u = q.u
@@ -136,7 +143,7 @@ def shade(s: SceneData, p: wp.vec3, n: wp.vec3, cut: wp.float32):
     cosine = wp.dot(n, s.light_dir)
     if cosine > 0.0:
         # 4 mm keeps the smoothed normal from shadowing its own flat triangle.
-        block = first_hit(s, p + n * 0.004, s.light_dir, 3.0, cut, -1)
+        block = first_hit(s, p + n * 0.004, s.light_dir, 3.0, cut, -1, 0.0)
         if block.face < 0:
             light = light + s.light_rgb * cosine
     return light
@@ -175,7 +182,7 @@ def render_kernel(
             ray = wp.vec3((px - cx) / fx, (py - cy) / fy, 1.0)
             scale = 1.0 / wp.length(ray)
             direction = cam_to_world * (ray * scale)
-            hit = first_hit(s, origin, direction, 50.0, cut, -1)
+            hit = first_hit(s, origin, direction, 50.0, cut, -1, 0.0)
             if hit.face >= 0:
                 n = smooth_normal(s, hit, direction)
                 p = origin + direction * hit.t
@@ -200,6 +207,7 @@ def cast_kernel(
     labels: wp.array(dtype=wp.int32),
     max_t: wp.float32,
     cut: wp.float32,
+    facing: wp.float32,
     face: wp.array(dtype=wp.int32),
     bary: wp.array(dtype=wp.vec2),
     t: wp.array(dtype=wp.float32),
@@ -208,7 +216,7 @@ def cast_kernel(
 ):
     tid = wp.tid()
     d = directions[tid]
-    hit = first_hit(s, origins[tid], d, max_t, cut, labels[tid])
+    hit = first_hit(s, origins[tid], d, max_t, cut, labels[tid], facing)
     face[tid] = hit.face
     if hit.face >= 0:
         bary[tid] = wp.vec2(hit.u, hit.v)

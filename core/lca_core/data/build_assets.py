@@ -202,10 +202,10 @@ def add_suit(pack: Pack, name: str) -> None:
     vertices = np.array(data["vertices"], np.float32).reshape(-1, 3)
     uv = pack.arrays[f"{key}/uv"] / 65535.0
     chart = charts_of(face_uv, len(uv))
-    height = vertices[faces].mean(1)[:, 1]
-    mean = np.bincount(chart, height) / np.maximum(np.bincount(chart), 1)
-    # Trousers and skirts: charts whose mean lies below the navel (y is in decimetres, hips at 0.5, navel at 2).
-    region = np.where(mean[chart] > 1.0, 1, 2)
+    lowest = np.full(chart.max() + 1, np.inf)
+    np.minimum.at(lowest, chart, vertices[faces][..., 1].min(1))
+    # Trousers, shorts and skirts: charts that reach below the crotch (y in decimetres, hips at 0.5).
+    region = np.where(lowest[chart] > -1.0, 1, 2)
     label = rasterise_uv(uv, face_uv, region, TEXTURE_SIZE)
     # Where on the A-pose garment each texel lies, coarsely, for patterns that run on across seams.
     small = rasterise_uv(uv, face_uv, np.arange(len(faces)), POSITION_MAP)

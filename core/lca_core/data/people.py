@@ -51,8 +51,6 @@ MIN_YEARS = 18.0
 _FEMALE_HAIR = ("bob01", "bob02", "Braid01", "long01", "ponytail01", "afro01", "short01", "short04")
 _MALE_HAIR = ("short01", "short02", "short03", "short04", "afro01", "short02", "short04")
 _UNISEX_SUITS = ("male_casualsuit01", "male_casualsuit03", "male_casualsuit06")
-# Their trousers or shirts leave the torso open, so they are never used.
-_INCOMPLETE = ("male_worksuit01",)
 _COLOURFUL = (
     (176, 40, 44), (32, 84, 168), (30, 120, 72), (222, 168, 38), (120, 52, 140), (214, 106, 44), (36, 140, 150),
     (206, 96, 130), (238, 236, 230), (44, 46, 52), (128, 128, 132), (92, 66, 48), (160, 196, 222), (110, 128, 60),
@@ -156,7 +154,7 @@ def sample_identity(split: str, number: int) -> Identity:
     natural = ["black", "dark brown", "black"] if "dark" in chosen else list(HAIR_COLOURS)[:6]
     colour = str(hair.choice(["grey", "white"] if years > 60 and hair.random() < 0.7 else natural))
     iris = str(skin.choice(["brown", "dark brown"] if "dark" in chosen else list(IRIS_COLOURS)))
-    suits = [s for s in library.names("suit") if s.startswith(sex) and s not in _INCOMPLETE]
+    suits = [s for s in library.names("suit") if s.startswith(sex)]
     if female:
         suits += list(_UNISEX_SUITS)
     suits = _allowed("suit", tuple(suits), split)

@@ -158,6 +158,7 @@ class Scene:
         face_part: (F,) part ids 1-255.
         textures: the packed textures.
         face_label: (F,) small label per face, used only by :meth:`cast` with ``allowed``.
+        two_sided: labels from here on count from both sides in :meth:`cast`.
         device: "cpu" or a CUDA device name.
     """
 
@@ -170,6 +171,7 @@ class Scene:
         textures: Textures,
         *,
         face_label: NDArray | None = None,
+        two_sided: int = 0,
         device: str = "cpu",
     ) -> None:
         if face_uvs.shape != (len(faces), 3, 2):
@@ -177,6 +179,7 @@ class Scene:
         wp, _ = _warp()
         self.faces = np.ascontiguousarray(faces, np.int32)
         self._device = device
+        self._two_sided = two_sided
         self._uv = wp.array(
             np.ascontiguousarray(face_uvs, np.float32).reshape(-1, 2), dtype=wp.vec2, device=device
         )
@@ -213,6 +216,7 @@ class Scene:
         table = np.ones((1, 1), np.int32) if allowed is None else allowed.astype(np.int32)
         s.allowed = wp.array(table, dtype=wp.int32, device=self._device)
         s.sh = wp.array(np.ascontiguousarray(light.sh, np.float32), dtype=wp.vec3, device=self._device)
+        s.two_sided = self._two_sided
         s.light_dir = wp.vec3(*[float(x) for x in light.direction])
         s.light_rgb = wp.vec3(*[float(x) for x in light.rgb])
         return s
@@ -270,10 +274,12 @@ class Scene:
         *,
         labels: NDArray | None = None,
         allowed: NDArray | None = None,
+        outward: bool = False,
     ) -> Hits:
         """First opaque hit of rays (M,3) with unit directions, up to ``max_t`` metres.
 
-        With ``labels`` (M,) and ``allowed`` (L,L) bool only faces whose label is allowed for the ray's label count.
+        With ``labels`` (M,) and ``allowed`` (L,L') bool only faces whose label is allowed for the ray's label count,
+        and faces labelled below ``two_sided`` only when they look towards the ray's start (``outward``: away from it).
         Light is evaluated with shadows at the hit.
         """
         wp, kernels = _warp()
@@ -293,7 +299,7 @@ class Scene:
                 wp.array(np.ascontiguousarray(origins, np.float32), dtype=wp.vec3, device=dev),
                 wp.array(np.ascontiguousarray(directions, np.float32), dtype=wp.vec3, device=dev),
                 wp.array(labels, dtype=wp.int32, device=dev),
-                float(max_t), ALPHA_CUT, face, bary, t, albedo, lit,
+                float(max_t), ALPHA_CUT, -1.0 if outward else 1.0, face, bary, t, albedo, lit,
             ],
         )  # fmt: skip
         return Hits(face.numpy(), bary.numpy(), t.numpy(), albedo.numpy(), lit.numpy())

@@ -18,7 +18,7 @@ from scipy import ndimage
 from lca.errors import InvalidInputError
 from lca_core.data import motion, uv_bake
 from lca_core.data.people import GENERATOR_VERSION, SPLITS, Person, sample_identity, streams
-from lca_core.data.render import Light, Scene, Textures, srgb_to_linear
+from lca_core.data.render import Light, srgb_to_linear
 
 Sample = dict[str, Any]
 
@@ -100,10 +100,7 @@ def make_sample(split: str, number: int, *, size: int = 256, views: int = 4, uv_
     person = Person(sample_identity(split, number))
     pose_rng, camera_rng, light_rng, back_rng = streams(split, number, "motion", "camera", "light", "backgrnd")
     light = sample_light(light_rng)
-    scene = Scene(
-        person.faces, person.face_uvs, person.face_texture, person.face_part, Textures(person.textures),
-        face_label=uv_bake.face_labels(person),
-    )  # fmt: skip
+    scene = uv_bake.layered_scene(person)
     truth = uv_bake.bake(person, scene, light, uv_size)
     used = np.unique(person.faces)
     start = camera_rng.uniform(0, 2 * np.pi)

@@ -18,10 +18,12 @@ from lca_core.body.model import BodyModel
 from lca_core.body.names import JOINT_INDEX, JOINT_PARENTS
 from lca_core.data import library, skinning
 from lca_core.data.people import CLOTH_PARTS, PARTS, Person
-from lca_core.data.render import Frame, Light, Scene, linear_to_srgb
+from lca_core.data.render import Frame, Hits, Light, Scene, Textures, linear_to_srgb
 
 REACH_M = 0.15
 MAX_CORRECTION_M = 0.08
+TWO_SIDED = 110
+"""Face labels from here on (hair, brows, hats) are layers from both sides."""
 SURFACE, SEEN, CAVITY, CLOTH, HAIR, LOOSE = 1, 2, 4, 8, 16, 32
 """Bits of ``validity``."""
 LOOSE_SUITS = ("female_elegantsuit01",)
@@ -78,9 +80,9 @@ def texels(size: int) -> Texels:
 
 @cache
 def layer_table() -> NDArray[np.bool_]:
-    """(56,110) which face labels a texel may take as its layer, and row 55: any skin.
+    """(56,165) which face labels a texel may take as its layer, and row 55: any skin.
 
-    A face label is its dominant joint, plus 55 for skin, mouth and lashes. A layer must belong to the same or a
+    A face label is its dominant joint, plus 55 for skin, mouth and lashes, plus 110 for hair, brows and hats. A layer must belong to the same or a
     neighbouring joint, else a ray would stop at the other leg or at the next finger.
     """
     near = np.eye(55, dtype=bool)
@@ -101,21 +103,32 @@ def layer_table() -> NDArray[np.bool_]:
     for side in ("left", "right"):
         join((f"{side}_shoulder",), (f"{side}_collar", "spine3"))
         join((f"{side}_ankle", f"{side}_foot"), (f"{side}_ankle", f"{side}_foot", f"{side}_knee"))
-    table = np.zeros((56, 110), bool)
-    table[:55, :55] = near
+    table = np.zeros((56, 165), bool)
+    table[:55, :55] = table[:55, 110:] = near
     for name in ("left_eye_smplhf", "right_eye_smplhf"):
         # Eyeballs are a layer of their own texels only, not of the lids around them.
         table[:, JOINT_INDEX[name]] = False
         table[JOINT_INDEX[name], :] = False
         table[JOINT_INDEX[name], JOINT_INDEX[name]] = True
-    table[55, 55:] = True
+    table[55, 55:110] = True
     return table
 
 
 def face_labels(person: Person) -> NDArray[np.int64]:
     """(F,) labels of :func:`layer_table` for the faces of a person."""
     bare = np.isin(person.face_part, (PARTS["skin"], PARTS["mouth"], PARTS["lashes"]))
-    return person.face_joint + 55 * bare
+    thin = np.isin(person.face_part, (PARTS["hair"], PARTS["brows"], PARTS["hat"]))
+    return person.face_joint + 55 * bare + TWO_SIDED * thin
+
+
+def layered_scene(person: Person, device: str = "cpu") -> Scene:
+    """A scene of the person in T-pose whose faces carry the labels that :func:`bake` needs."""
+    scene = Scene(
+        person.faces, person.face_uvs, person.face_texture, person.face_part, Textures(person.textures),
+        face_label=face_labels(person), two_sided=TWO_SIDED, device=device,
+    )  # fmt: skip
+    scene.pose(person.rest)
+    return scene
 
 
 @dataclass(frozen=True)
@@ -139,7 +152,7 @@ class UvTruth:
 
 
 def bake(person: Person, scene: Scene, light: Light, size: int) -> UvTruth:
-    """Bake the maps of ``person``. Leaves ``scene`` in T-pose; it must carry :func:`face_labels`."""
+    """Bake the maps of ``person``. Leaves ``scene`` in T-pose; build it with :func:`layered_scene`."""
     t = texels(size)
     scene.pose(person.rest)
     base = person.rest[: len(library.extended_body().template)]
@@ -156,6 +169,13 @@ def bake(person: Person, scene: Scene, light: Light, size: int) -> UvTruth:
         labels=np.full(len(t.joint), 55), allowed=layer_table(),
     )  # fmt: skip
     drawn = own.face >= 0
+    # Under a bust or a chin the outside start lies inside the body: go from the skin outwards instead.
+    lost = (hits.face < 0) & (own.face < 0)
+    out = scene.cast(
+        skin_point[lost] - 0.005 * normal[lost], normal[lost], REACH_M, light,
+        labels=t.joint[lost], allowed=layer_table(), outward=True,
+    )  # fmt: skip
+    hits = _merge(hits, lost, Hits(out.face, out.bary, REACH_M + 0.005 - out.t, out.albedo, out.lit))
     layered = (hits.face >= 0) & (~drawn | (hits.t < REACH_M + 0.001)) & ~(t.cavity & ~t.eye)
     bare = ~layered & drawn
     face = np.where(layered, hits.face, own.face)
@@ -184,6 +204,15 @@ def bake(person: Person, scene: Scene, light: Light, size: int) -> UvTruth:
         frame=frame,
         part=part,
     )
+
+
+def _merge(hits: Hits, where: NDArray, other: Hits) -> Hits:
+    fields = {}
+    for name in ("face", "bary", "t", "albedo", "lit"):
+        values = getattr(hits, name).copy()
+        values[where] = getattr(other, name)
+        fields[name] = values
+    return Hits(**fields)
 
 
 def surface_points(truth: UvTruth, posed: NDArray) -> NDArray[np.float32]:
