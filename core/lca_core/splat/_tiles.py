@@ -18,6 +18,7 @@ from numba import prange
 from lca_core.splat._jit import helper, parallel
 
 F = np.float32
+TINY = F(1e-36)  # a determinant near float32's smallest number: the Gaussian covers millions of pixels
 TILE = 8
 RECORD = 16  # floats per record: x, y, a, b, c, log2 opacity, slack, spare, then up to 4 features
 FEATURES = 8  # first feature in a record
@@ -158,13 +159,12 @@ def touch(records, boxes, rooms, tiles_x, starts, slots, counts):
             a, b, c = -records[r, 2], -HALF * records[r, 3], -records[r, 4]
             limit = records[r, 6]
             det = a * c - b * b
-            exact = det > THIN * a * c and x1 >= x0 and (x1 > x0 or y1 > y0)
+            exact = det > THIN * a * c and det > TINY and x1 >= x0 and (x1 > x0 or y1 > y0)
             inverse = F(1.0) / a
             top = F(0.0)
             if exact:
-                top = -b * math.sqrt(
-                    limit / (c * det)
-                )  # y offset of the rightmost point; the leftmost is its mirror
+                # y offset of the rightmost point; the leftmost is its mirror
+                top = -(b / c) * math.sqrt(limit * c / det)
             for ty in range(y0, y1 + 1):
                 t0, t1 = x0, x1
                 if exact:
