@@ -8,12 +8,14 @@ about -Z; elbows bend about -Y, knees about +X, left fingers curl about -Z.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lca_core.body.names import ARKIT_INDEX, JOINT_INDEX, JOINT_NAMES
-from lca_core.data.skinning import rotation_matrices
+from lca_core.data.library import extended_body
+from lca_core.data.skinning import rest_joints, rotation_matrices
 
 FINGERS = ("index", "middle", "ring", "pinky")
 HANDS = ("flat", "relaxed", "fist", "point", "spread", "pinch", "random")
@@ -88,17 +90,44 @@ def set_leg(joints: NDArray, side: str, hip: float = 0.0, out: float = 0.0, knee
     _put(joints, side, "ankle", np.array([-foot, 0.0, 0.0]))
 
 
+@cache
+def _finger_axes() -> dict[str, tuple[NDArray[np.float64], float]]:
+    """Per left finger joint: the axis that curls it towards the palm, and for knuckles the yaw of the finger off +X.
+
+    Taken from the mean body, because fingers fan out in the T-pose and do not bend about one common axis.
+    """
+    joints = rest_joints(extended_body().template).astype(np.float64)
+    place = {n: joints[JOINT_INDEX[n]] for n in JOINT_NAMES}
+    out: dict[str, tuple[NDArray[np.float64], float]] = {}
+    for finger in (*FINGERS, "thumb"):
+        for k in (1, 2, 3):
+            # The last joint has no child: it continues the bone before it.
+            a, b = (k, k + 1) if k < 3 else (2, 3)
+            d = place[f"left_{finger}{b}"] - place[f"left_{finger}{a}"]
+            d /= np.linalg.norm(d)
+            axis = np.cross(d, _THUMB_TARGETS[k] if finger == "thumb" else (0.0, -1.0, 0.0))
+            out[f"{finger}{k}"] = axis / np.linalg.norm(axis), float(np.arctan2(-d[2], d[0]))
+    return out
+
+
+# Where each thumb bone heads when the hand closes: down under the palm, then across the fingers.
+_THUMB_TARGETS = {1: (0.75, -0.6, 0.1), 2: (0.5, -0.4, -0.75), 3: (0.3, -0.2, -0.95)}
+
+
 def set_hand(joints: NDArray, side: str, curl: dict[str, float], spread: float = 0.0, thumb: float = 0.0) -> None:
     """Pose one hand in place: curl 0-1 per finger (1 = fist), spread in radians between fingers, thumb 0-1."""
+    axes = _finger_axes()
     for k, finger in enumerate(FINGERS):
         amount = curl.get(finger, 0.0)
-        side_angle = spread * (1.5 - k)
         for joint, share in ((1, 1.35), (2, 1.6), (3, 0.95)):
-            bend = np.array([0.0, -side_angle if joint == 1 else 0.0, -amount * share])
-            _put(joints, side, f"{finger}{joint}", bend)
-    _put(joints, side, "thumb1", np.array([0.25 * thumb, 0.45 * thumb - 0.35 * max(spread, 0.0) * 3, -0.35 * thumb]))
-    _put(joints, side, "thumb2", np.array([0.0, 0.55 * thumb, -0.2 * thumb]))
-    _put(joints, side, "thumb3", np.array([0.0, 0.7 * thumb, 0.0]))
+            axis, yaw = axes[f"{finger}{joint}"]
+            turn = rotation_matrices(axis * (amount * share))
+            if joint == 1:
+                # Curling fingers close up; +Y turns the left index, which lies foremost, towards the others.
+                turn = _turn(1, -0.75 * yaw * min(amount, 1.0) - spread * (1.5 - k)) @ turn
+            _put(joints, side, f"{finger}{joint}", log_rotation(turn))
+    for joint, share in ((1, 0.75), (2, 0.75), (3, 0.8)):
+        _put(joints, side, f"thumb{joint}", axes[f"thumb{joint}"][0] * (thumb * share))
 
 
 def named_hand(joints: NDArray, side: str, name: str, rng: np.random.Generator | None = None) -> None:

@@ -133,6 +133,12 @@ def _cloth(rng: np.random.Generator, split: str, *, lower: bool) -> Cloth:
     return Cloth(tint, second, str(pattern), float(rng.uniform(0.7, 1.8)), keep)  # type: ignore[arg-type]
 
 
+def _shoe_tint(rng: np.random.Generator) -> tuple[int, int, int]:
+    grey = rng.uniform(25, 190)
+    r, g, b = np.clip(grey + rng.normal(0, 22, 3), 8, 240)
+    return int(r), int(g), int(b)
+
+
 def sample_identity(split: str, number: int) -> Identity:
     """The identity with this number. Raises ValueError when the number lies outside its split."""
     low, high = SPLITS[split]
@@ -177,7 +183,7 @@ def sample_identity(split: str, number: int) -> Identity:
         upper=_cloth(dress, split, lower=False),
         lower=_cloth(dress, split, lower=True),
         shoes=shoes,
-        shoes_tint=tuple(int(c) for c in dress.integers(20, 200, 3)) if dress.random() < 0.5 else None,  # type: ignore[arg-type]
+        shoes_tint=_shoe_tint(dress) if dress.random() < 0.5 else None,
         hat=bool(hair.random() < 0.05),
     )
 
@@ -259,7 +265,9 @@ class Person:
         self._add_cloth(pieces, suit, shoes)
         if identity.hair is not None and not identity.hat:
             item = fit(library.proxy("hair", identity.hair), body, facial=False)
-            image = tint_texture(library.texture(identity.hair), HAIR_COLOURS[identity.hair_colour])
+            colour = HAIR_COLOURS[identity.hair_colour]
+            # Pale hair shows less contrast; full contrast would leave dark flecks at the hairline.
+            image = tint_texture(library.texture(identity.hair), colour, 0.8 if max(colour) < 100 else 0.5)
             self._add_item(pieces, item, image, PARTS["hair"])
         if identity.hat:
             item = fit(library.proxy("hat", "fedora"), body, facial=False)
