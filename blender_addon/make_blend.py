@@ -68,8 +68,9 @@ def _centre(proxy: bpy.types.Object) -> Any:
 def _stage(scene: bpy.types.Scene, height: float, centre: Any) -> None:
     """A camera on the person's front that frames the whole body, a soft key light and a grey world."""
     import bpy
-    from lca_avatars.bl import compat
     from mathutils import Vector
+
+    from lca_avatars.bl import compat
 
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
     camera.data.lens = 60.0

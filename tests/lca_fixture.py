@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save
 
-from lca_core.body.names import ARKIT_NAMES, JOINT_INDEX, JOINT_NAMES, JOINT_PARENTS
+from lca_core.body.names import ARKIT_NAMES, JOINT_INDEX, JOINT_PARENTS
+from lca_core.body.rig import default_rig
 
 BODY_FILE = Path(__file__).parents[1] / "core" / "lca_core" / "body" / "assets" / "lca_body_v1.npz"
 SH_C0 = 0.28209479177387814
@@ -362,8 +363,7 @@ def _proxy(person: Template, face: np.ndarray, bary: np.ndarray) -> bytes:
 
 
 def _rig_json() -> bytes:
-    names = {"joint_names": JOINT_NAMES, "joint_parents": JOINT_PARENTS, "arkit_names": ARKIT_NAMES}
-    return json.dumps(names).encode()
+    return default_rig().to_json().encode()
 
 
 def _png(pixels: np.ndarray) -> bytes:

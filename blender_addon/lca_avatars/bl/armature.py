@@ -8,6 +8,7 @@ turns the avatar upright in Blender's Z-up world; the data themselves stay as th
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import bpy
@@ -15,7 +16,7 @@ import numpy as np
 from mathutils import Matrix, Vector
 from numpy.typing import NDArray
 
-from ..core.frames import BoneFrames, Skeleton, eye_side, finger_of
+from ..core.frames import BoneFrames, Skeleton, eye_side
 
 Y_UP_TO_Z_UP = Matrix.Rotation(math.radians(90.0), 4, "X")
 BODY, FINGERS, FACE, CONTROLS, MECHANISM = "Body", "Finger joints", "Face joints", "Controls", "MCH"
@@ -35,13 +36,13 @@ class BoneSpec:
     collection: str
 
 
-def joint_bones(skeleton: Skeleton, frames: BoneFrames) -> list[BoneSpec]:
+def joint_bones(skeleton: Skeleton, frames: BoneFrames, finger_joints: Collection[str]) -> list[BoneSpec]:
     """The deform bones, one per joint, in joint order."""
     bones = []
     for i, name in enumerate(skeleton.names):
         parent = skeleton.parents[i]
         face = eye_side(name) is not None or name == "jaw"
-        collection = FACE if face else FINGERS if finger_of(name) else BODY
+        collection = FACE if face else FINGERS if name in finger_joints else BODY
         bones.append(
             BoneSpec(
                 name,

@@ -1,60 +1,41 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which sliders an imported rig has, grouped for panels and for resetting; read from the rig itself."""
+"""Which sliders an imported rig has, grouped for panels and for resetting.
+
+The avatar's ``rig.json`` is kept on the armature, so a saved file knows its own controls; two more are ours.
+"""
 
 from __future__ import annotations
 
 import bpy
 
-from ..core.frames import FINGERS, SIDES
-from . import fingers, gaze
-from .face import LIDS_FOLLOW
-from .importer import part
+from ..core.rig_info import Control, RigInfo, read_rig_text
+from .face import LIDS_CONTROL
+from .gaze import FOLLOW_CONTROL
 
-# Panel sections by the start of an ARKit name; what matches nothing lands in "Other".
-_REGIONS = (
-    ("Brows", ("brow",)),
-    ("Eyes", ("eyeBlink", "eyeSquint", "eyeWide")),
-    ("Eye Look", ("eyeLook",)),
-    ("Cheeks and Nose", ("cheek", "nose")),
-    ("Jaw and Tongue", ("jaw", "tongue")),
-    ("Mouth", ("mouth",)),
-)
+RIG_TEXT = "lca_rig"
+OWN = (FOLLOW_CONTROL, LIDS_CONTROL)
+GROUPS = ("FACE", "FINGERS", "GAZE")
 
 
-def face_sliders(rig: bpy.types.Object) -> dict[str, list[str]]:
-    """ARKit property names by region, in the order of the proxy's shape keys."""
-    mesh = part(rig, "proxy")
-    if mesh is None or mesh.data.shape_keys is None:
-        return {}
-    names = [key.name for key in mesh.data.shape_keys.key_blocks if key.name in rig]
-    regions: dict[str, list[str]] = {title: [] for title, _ in _REGIONS}
-    for name in names:
-        title = next((title for title, starts in _REGIONS if name.startswith(starts)), "Other")
-        regions.setdefault(title, []).append(name)
-    return {title: members for title, members in regions.items() if members}
+def rig_info(rig: bpy.types.Object) -> RigInfo:
+    """The rig description that the avatar came with."""
+    return read_rig_text(rig.data[RIG_TEXT])
 
 
-def finger_sliders(side: str) -> list[str]:
-    """Curl and spread property names of one hand, the whole hand first."""
-    return [
-        fingers.curl_property("hand", side),
-        fingers.spread_property(side),
-        *(fingers.curl_property(finger, side) for finger in FINGERS),
-    ]
-
-
-def gaze_sliders() -> list[str]:
-    """Property names of the gaze controls."""
-    return [gaze.YAW, gaze.PITCH, gaze.FOLLOW, LIDS_FOLLOW]
+def sliders(rig: bpy.types.Object, group: str) -> list[Control]:
+    """Controls of one panel (FACE, FINGERS, GAZE) that the rig still has, in the order of the description."""
+    found = [control for control in (*rig_info(rig).controls, *OWN) if control.name in rig]
+    return [control for control in found if _panel(control) == group]
 
 
 def reset(rig: bpy.types.Object, group: str) -> None:
-    """Set one group (FACE, FINGERS, GAZE) back to the defaults stored with each property."""
-    names = {
-        "FACE": [name for members in face_sliders(rig).values() for name in members],
-        "FINGERS": [name for side in SIDES for name in finger_sliders(side)],
-        "GAZE": gaze_sliders(),
-    }[group]
-    for name in names:
-        rig[name] = rig.id_properties_ui(name).as_dict()["default"]
+    """Set one panel's sliders back to their defaults."""
+    for control in sliders(rig, group):
+        rig[control.name] = control.default
     rig.update_tag()
+
+
+def _panel(control: Control) -> str:
+    if control in OWN or control.group == "Gaze":
+        return "GAZE"
+    return "FACE" if control.drives.startswith("blendShapes:") else "FINGERS"

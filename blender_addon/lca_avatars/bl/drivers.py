@@ -8,6 +8,8 @@ from typing import Any
 
 import bpy
 
+from ..core.rig_info import Control
+
 
 @dataclass(frozen=True)
 class PropertyVariable:
@@ -31,22 +33,19 @@ class RotationVariable:
 Variable = PropertyVariable | RotationVariable
 
 
-def float_property(
-    owner: bpy.types.Object,
-    name: str,
-    minimum: float,
-    maximum: float,
-    description: str,
-    *,
-    default: float = 0.0,
-    subtype: str = "NONE",
-) -> None:
-    """A keyable, overridable float property at its default."""
-    owner[name] = default
+def add_control(owner: bpy.types.Object, control: Control) -> None:
+    """The control as a keyable, overridable float property at its default."""
+    name = control.name
+    owner[name] = control.default
     owner.id_properties_ui(name).update(
-        min=minimum, max=maximum, soft_min=minimum, soft_max=maximum, default=default, subtype=subtype,
-        description=description,
-    )  # fmt: skip
+        min=control.range[0],
+        max=control.range[1],
+        soft_min=control.soft[0],
+        soft_max=control.soft[1],
+        default=control.default,
+        subtype="ANGLE" if control.unit == "radians" else "NONE",
+        description=control.label,
+    )
     owner.property_overridable_library_set(f'["{name}"]', True)
 
 

@@ -10,20 +10,24 @@ from __future__ import annotations
 import bpy
 
 from ..core.frames import Skeleton
+from ..core.rig_info import Control
 from . import gaze
-from .drivers import PropertyVariable, RotationVariable, Variable, add_driver, float_property
+from .drivers import PropertyVariable, RotationVariable, Variable, add_driver
 
 LIDS_FOLLOW = "lids_follow"
+LIDS_CONTROL = Control(
+    LIDS_FOLLOW,
+    "Gaze",
+    "Lids Follow Eyes",
+    "middle",
+    "weight",
+    (0.0, 1.0),
+    (0.0, 1.0),
+    1.0,
+    "blendShapes:eyeLook",
+)
 # Eye turn (radians) at which a lid shape that follows is at full strength.
 _FULL_TURN = {"X": 0.45, "Z": 0.6}
-
-
-def add_properties(rig: bpy.types.Object, arkit_names: tuple[str, ...]) -> None:
-    """The sliders. Call before the first depsgraph update that sees the drivers, then ``rig.update_tag()``:
-    drivers evaluated before their property exists stay dead."""
-    for name in arkit_names:
-        float_property(rig, name, 0.0, 1.0, f"ARKit {name}")
-    float_property(rig, LIDS_FOLLOW, 0.0, 1.0, "How much the lids follow the eyes", default=1.0)
 
 
 def connect(

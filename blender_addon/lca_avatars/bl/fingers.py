@@ -2,8 +2,8 @@
 """Finger controls: a master per finger and one per hand that curl and spread, as bones and as sliders.
 
 A hidden bone per finger sums its sources (own master, hand master, two sliders); the three finger joints copy
-it through Transformation constraints that scale and clamp, on top of whatever the animator keys on the
-joints.
+it through Transformation constraints that scale and clamp, on top of whatever is keyed on the joints.
+Ranges and axes come from the avatar's rig description.
 """
 
 from __future__ import annotations
@@ -13,17 +13,12 @@ import math
 import bpy
 import numpy as np
 
-from ..core.frames import FINGERS, SIDES, BoneFrames, Skeleton, palm_direction, spread_sign
+from ..core.frames import SIDES, BoneFrames, Skeleton
+from ..core.rig_info import FingerRange, RigInfo
 from .armature import CONTROLS, MECHANISM, BoneSpec
-from .drivers import PropertyVariable, RotationVariable, add_driver, float_property
+from .drivers import PropertyVariable, RotationVariable, add_driver
 
 SUFFIX = {"left": ".L", "right": ".R"}
-CURL_RANGE = (-0.25, 1.0)
-SPREAD_RANGE = (-1.0, 1.0)
-# A slider at 1 is a fist; degrees per joint, from the hand towards the tip.
-_FULL_CURL = {"thumb": (30.0, 45.0, 65.0)}
-_FULL_CURL_FINGER = (80.0, 100.0, 65.0)
-_FULL_SPREAD = {"index": 18.0, "middle": 3.0, "ring": -9.0, "pinky": -22.0, "thumb": 30.0}
 
 
 def master(finger: str, side: str) -> str:
@@ -46,60 +41,45 @@ def spread_property(side: str) -> str:
     return f"spread_hand{SUFFIX[side]}"
 
 
-def control_bones(skeleton: Skeleton, frames: BoneFrames) -> list[BoneSpec]:
+def curl_axes(info: RigInfo) -> dict[str, tuple[float, float, float]]:
+    """Axis about which each finger joint closes, avatar space."""
+    return {joint: finger.curl_axis for finger in info.fingers for joint in finger.joints}
+
+
+def control_bones(info: RigInfo, skeleton: Skeleton, frames: BoneFrames) -> list[BoneSpec]:
     """Masters (on the back of the hand, aligned with the first joint) and their hidden sums."""
     bones = []
     for side in SIDES:
-        wrist = skeleton.names.index(f"{side}_wrist")
-        lift = -0.025 * palm_direction(skeleton, side)
-        for finger in FINGERS:
-            joint = skeleton.names.index(f"{side}_{finger}1")
-            head, rest = skeleton.joints[joint], frames.rest[joint]
-            length = float(frames.lengths[joint])
-            bones.append(
-                BoneSpec(
-                    master(finger, side), skeleton.names[wrist], head + lift, rest, length, False, CONTROLS
-                )
-            )
-            bones.append(
-                BoneSpec(_sum(finger, side), skeleton.names[wrist], head, rest, length / 2, False, MECHANISM)
-            )
+        wrist = f"{side}_wrist"
         middle = skeleton.names.index(f"{side}_middle1")
-        knuckles = skeleton.joints[wrist] + 0.5 * (skeleton.joints[middle] - skeleton.joints[wrist])
-        bones.append(
-            BoneSpec(
-                hand_master(side),
-                skeleton.names[wrist],
-                knuckles + 1.6 * lift,
-                frames.rest[middle],
-                0.06,
-                False,
-                CONTROLS,
-            )
-        )
+        lift = -0.025 * frames.rest[middle][:, 2]  # bone Z of a finger points out of the palm
+        for finger in (f for f in info.fingers if f.side == side):
+            joint = skeleton.names.index(finger.joints[0])
+            head, rest, length = skeleton.joints[joint], frames.rest[joint], float(frames.lengths[joint])
+            top = BoneSpec(master(finger.finger, side), wrist, head + lift, rest, length, False, CONTROLS)
+            hidden = BoneSpec(_sum(finger.finger, side), wrist, head, rest, length / 2, False, MECHANISM)
+            bones += [top, hidden]
+        knuckles = 0.5 * (skeleton.at(wrist) + skeleton.joints[middle]) + 1.6 * lift
+        bones.append(BoneSpec(hand_master(side), wrist, knuckles, frames.rest[middle], 0.06, False, CONTROLS))
     return bones
 
 
-def add_properties(rig: bpy.types.Object) -> None:
-    """The curl and spread sliders. Call before any driver is evaluated."""
-    for side in SIDES:
-        for finger in ("hand", *FINGERS):
-            what = f"all {side} fingers" if finger == "hand" else f"the {side} {finger}"
-            float_property(rig, curl_property(finger, side), *CURL_RANGE, f"Curl {what}; 1 is a fist")
-        float_property(rig, spread_property(side), *SPREAD_RANGE, f"Spread the {side} fingers")
-
-
-def connect(rig: bpy.types.Object, skeleton: Skeleton, frames: BoneFrames) -> None:
+def connect(rig: bpy.types.Object, info: RigInfo, skeleton: Skeleton, frames: BoneFrames) -> None:
     """Drivers on the sums, constraints on the finger joints, locks on the masters."""
     for side in SIDES:
         _prepare_master(rig.pose.bones[hand_master(side)])
-        for finger in FINGERS:
-            _prepare_master(rig.pose.bones[master(finger, side)])
-            _drive_sum(rig, finger, side)
-            for number in (1, 2, 3):
-                joint = skeleton.names.index(f"{side}_{finger}{number}")
-                sign = spread_sign(skeleton, frames, joint) if number == 1 else 0.0
-                _follow_sum(rig, finger, side, number, sign)
+    for finger in info.fingers:
+        _prepare_master(rig.pose.bones[master(finger.finger, finger.side)])
+        _drive_sum(rig, finger.finger, finger.side)
+        for number, joint in enumerate(finger.joints):
+            constraint = _follow_sum(rig, finger, joint)
+            curl = info.control(curl_property(finger.finger, finger.side)).range
+            _map_axis(constraint, "x", curl, math.radians(finger.curl_degrees[number]))
+            if number == 0:
+                bone_z = frames.rest[skeleton.names.index(joint)][:, 2]
+                sign = float(np.sign(bone_z @ np.asarray(finger.spread_axis)))
+                spread = info.control(spread_property(finger.side)).range
+                _map_axis(constraint, "z", spread, sign * math.radians(finger.spread_degrees))
 
 
 def _sum(finger: str, side: str) -> str:
@@ -114,47 +94,41 @@ def _prepare_master(bone: bpy.types.PoseBone) -> None:
 
 
 def _drive_sum(rig: bpy.types.Object, finger: str, side: str) -> None:
+    """X = curl, Z = spread; one radian of a master bone counts as a slider at 1."""
     bone = rig.pose.bones[_sum(finger, side)]
     bone.rotation_mode = "XYZ"
-    add_driver(
-        bone,
-        "rotation_euler",
-        [
-            RotationVariable("master", rig, master(finger, side), "X"),
-            RotationVariable("hand", rig, hand_master(side), "X"),
-            PropertyVariable("curl", rig, curl_property(finger, side)),
-            PropertyVariable("all", rig, curl_property("hand", side)),
-        ],
-        index=0,
-    )
-    add_driver(
-        bone,
-        "rotation_euler",
-        [
-            RotationVariable("master", rig, master(finger, side), "Z"),
-            RotationVariable("hand", rig, hand_master(side), "Z"),
-            PropertyVariable("spread", rig, spread_property(side)),
-        ],
-        index=2,
-    )
+    sliders = {
+        "X": [curl_property(finger, side), curl_property("hand", side)],
+        "Z": [spread_property(side)],
+    }
+    for axis, names in sliders.items():
+        add_driver(
+            bone,
+            "rotation_euler",
+            [
+                RotationVariable("master", rig, master(finger, side), axis),
+                RotationVariable("hand", rig, hand_master(side), axis),
+                *(PropertyVariable(f"slider{i}", rig, name) for i, name in enumerate(names)),
+            ],
+            index="XYZ".index(axis),
+        )
 
 
-def _follow_sum(rig: bpy.types.Object, finger: str, side: str, number: int, spread: float) -> None:
-    """Copy the sum's curl (X, 1 rad = slider at 1) and, on the first joint, its spread (Z)."""
-    constraint = rig.pose.bones[f"{side}_{finger}{number}"].constraints.new("TRANSFORM")
+def _follow_sum(rig: bpy.types.Object, finger: FingerRange, joint: str) -> bpy.types.Constraint:
+    constraint = rig.pose.bones[joint].constraints.new("TRANSFORM")
     constraint.name = "Finger controls"
     constraint.target = rig
-    constraint.subtarget = _sum(finger, side)
+    constraint.subtarget = _sum(finger.finger, finger.side)
     constraint.owner_space = constraint.target_space = "LOCAL"
     constraint.map_from = constraint.map_to = "ROTATION"
     constraint.from_rotation_mode = constraint.to_euler_order = "XYZ"
     constraint.mix_mode_rot = "AFTER"
-    full = math.radians(_FULL_CURL.get(finger, _FULL_CURL_FINGER)[number - 1])
-    constraint.map_to_x_from = "X"
-    constraint.from_min_x_rot, constraint.from_max_x_rot = CURL_RANGE
-    constraint.to_min_x_rot, constraint.to_max_x_rot = (float(v) for v in np.multiply(CURL_RANGE, full))
-    if spread:
-        reach = spread * math.radians(_FULL_SPREAD[finger])
-        constraint.map_to_z_from = "Z"
-        constraint.from_min_z_rot, constraint.from_max_z_rot = SPREAD_RANGE
-        constraint.to_min_z_rot, constraint.to_max_z_rot = (v * reach for v in SPREAD_RANGE)
+    return constraint
+
+
+def _map_axis(constraint: bpy.types.Constraint, axis: str, span: tuple[float, float], full: float) -> None:
+    """Scale one rotation axis so that 1 becomes ``full`` radians, clamped to the slider's range."""
+    setattr(constraint, f"map_to_{axis}_from", axis.upper())
+    for end, value in zip(("min", "max"), span, strict=True):
+        setattr(constraint, f"from_{end}_{axis}_rot", value)
+        setattr(constraint, f"to_{end}_{axis}_rot", value * full)

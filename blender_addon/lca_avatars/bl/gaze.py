@@ -11,12 +11,23 @@ import bpy
 import numpy as np
 
 from ..core.frames import BoneFrames, Skeleton, eye_side
+from ..core.rig_info import Control
 from .armature import CONTROLS, MECHANISM, BoneSpec
-from .drivers import PropertyVariable, add_driver, float_property
+from .drivers import PropertyVariable, add_driver
 
 YAW, PITCH, FOLLOW = "gaze_yaw", "gaze_pitch", "look_follow"
 LOOK = "look"
-MAX_YAW, MAX_PITCH = 0.7, 0.55
+FOLLOW_CONTROL = Control(
+    FOLLOW,
+    "Gaze",
+    "Follow Look Target",
+    "middle",
+    "weight",
+    (0.0, 1.0),
+    (0.0, 1.0),
+    0.0,
+    "constraints:Look target",
+)
 _LOOK_DISTANCE = 0.8
 
 
@@ -41,17 +52,6 @@ def control_bones(skeleton: Skeleton, frames: BoneFrames) -> list[BoneSpec]:
         BoneSpec(LOOK, None, np.mean(heads, 0) + _LOOK_DISTANCE * rest[:, 1], rest, 0.05, False, CONTROLS)
     )
     return bones
-
-
-def add_properties(rig: bpy.types.Object) -> None:
-    """The gaze sliders. Call before any driver is evaluated."""
-    float_property(
-        rig, YAW, -MAX_YAW, MAX_YAW, "Turn both eyes; positive is the person's left", subtype="ANGLE"
-    )
-    float_property(
-        rig, PITCH, -MAX_PITCH, MAX_PITCH, "Raise or lower both eyes; positive is down", subtype="ANGLE"
-    )
-    float_property(rig, FOLLOW, 0.0, 1.0, "How much the eyes follow the look target instead of the sliders")
 
 
 def connect(rig: bpy.types.Object, skeleton: Skeleton) -> None:

@@ -6,6 +6,7 @@ The order matters in one place: custom properties exist before anything evaluate
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from ..core import bind as binding
 from ..core.deps import errors, package
 from ..core.frames import Skeleton, bone_frames
 from ..core.rig_info import RigInfo, read_rig
-from . import armature, face, fingers, gaze, materials, proxy, splats, widgets
+from . import armature, controls, face, fingers, gaze, materials, proxy, splats, widgets
+from .drivers import add_control
 
 AVATAR_ID = "lca_avatar"
 ROLE = "lca_role"
@@ -74,9 +76,10 @@ def _build(
     name = avatar.name or "Avatar"
     collection = bpy.data.collections.new(name)
     (context.collection or context.scene.collection).children.link(collection)
-    frames = bone_frames(skeleton)
-    bones = armature.joint_bones(skeleton, frames)
-    bones += fingers.control_bones(skeleton, frames) + gaze.control_bones(skeleton, frames)
+    curl_axes = fingers.curl_axes(info)
+    frames = bone_frames(skeleton, curl_axes)
+    bones = armature.joint_bones(skeleton, frames, curl_axes)
+    bones += fingers.control_bones(info, skeleton, frames) + gaze.control_bones(skeleton, frames)
     rig = armature.build_armature(name, bones, collection)
     mesh = proxy.build_proxy(
         f"{name}.proxy", avatar.proxy, info.joint_names, info.arkit_names, rig, collection
@@ -85,15 +88,16 @@ def _build(
     cloud = splats.build_splats(f"{name}.splats", avatar.canonical, bound, rig, mesh, collection)
     cloud.data.materials.append(materials.splat_material())
 
-    fingers.add_properties(rig)
-    gaze.add_properties(rig)
-    face.add_properties(rig, info.arkit_names)
+    # Drivers evaluated before their property exists stay dead, so properties and the tag come first.
+    for control in (*info.controls, *controls.OWN):
+        add_control(rig, control)
     rig.update_tag()
-    fingers.connect(rig, skeleton, frames)
+    fingers.connect(rig, info, skeleton, frames)
     gaze.connect(rig, skeleton)
     face.connect(rig, mesh, skeleton, info.arkit_names)
     _dress_controls(rig)
 
+    rig.data[controls.RIG_TEXT] = json.dumps(avatar.rig)
     rig[AVATAR_ID] = uuid.uuid4().hex
     rig["lca_height_m"] = avatar.height_m
     rig["lca_gaussians"] = avatar.gaussian_count

@@ -9,13 +9,13 @@ what Blender's mirrored pasting expects.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 UP, FORWARD = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
-FINGERS = ("index", "middle", "ring", "pinky", "thumb")
 SIDES = ("left", "right")
 _MIN_LENGTH = 0.012
 
@@ -45,43 +45,23 @@ class BoneFrames:
     lengths: NDArray[np.float64]
 
 
-def finger_of(name: str) -> tuple[str, str, int] | None:
-    """(side, finger, joint 1..3) of a finger joint such as ``left_index2``, else None."""
-    side, _, rest = name.partition("_")
-    finger, number = rest[:-1], rest[-1:]
-    if side in SIDES and finger in FINGERS and number.isdigit():
-        return side, finger, int(number)
-    return None
-
-
 def eye_side(name: str) -> str | None:
     """``left`` or ``right`` for an eye joint, else None."""
     side, _, rest = name.partition("_")
     return side if side in SIDES and rest.startswith("eye") else None
 
 
-def palm_direction(skeleton: Skeleton, side: str) -> NDArray[np.float64]:
-    """Unit vector out of the palm of a hand, from the knuckles."""
-    wrist = skeleton.at(f"{side}_wrist")
-    back = np.cross(skeleton.at(f"{side}_index1") - wrist, skeleton.at(f"{side}_pinky1") - wrist)
-    return _unit(-back if side == "left" else back)
+def bone_frames(skeleton: Skeleton, curl_axes: Mapping[str, tuple[float, float, float]]) -> BoneFrames:
+    """Rest rotation and length of every bone.
 
-
-def spread_sign(skeleton: Skeleton, frames: BoneFrames, joint: int) -> float:
-    """+1 if turning about the bone's +Z moves the finger towards the thumb's side of the hand, else -1."""
-    found = finger_of(skeleton.names[joint])
-    if found is None:
-        raise ValueError(f"{skeleton.names[joint]} is not a finger joint")
-    side = found[0]
-    thumbwards = skeleton.at(f"{side}_index1") - skeleton.at(f"{side}_pinky1")
-    moved = np.cross(frames.rest[joint][:, 2], frames.rest[joint][:, 1])
-    return 1.0 if float(moved @ thumbwards) > 0 else -1.0
-
-
-def bone_frames(skeleton: Skeleton) -> BoneFrames:
-    """Rest rotation and length of every bone."""
+    Args:
+        curl_axes: for finger joints, the axis (avatar space) about which they close; their bone X is the part
+            of it across the bone.
+    """
     directions = [_direction(skeleton, i) for i in range(len(skeleton.names))]
-    rest = np.stack([_frame(y, _hint(skeleton, i, y)) for i, (y, _) in enumerate(directions)])
+    rest = np.stack(
+        [_frame(y, _hint(skeleton.names[i], y, curl_axes)) for i, (y, _) in enumerate(directions)]
+    )
     return BoneFrames(rest, np.array([max(length, _MIN_LENGTH) for _, length in directions]))
 
 
@@ -109,18 +89,12 @@ def _direction(skeleton: Skeleton, joint: int) -> tuple[NDArray[np.float64], flo
     return _unit(incoming), 0.8 * float(np.linalg.norm(incoming))
 
 
-def _hint(skeleton: Skeleton, joint: int, y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _hint(
+    name: str, y: NDArray[np.float64], curl_axes: Mapping[str, tuple[float, float, float]]
+) -> NDArray[np.float64]:
     """Where bone Z should point: the side towards which +X turns the bone."""
-    name = skeleton.names[joint]
-    finger = finger_of(name)
-    if finger:
-        side, which, _ = finger
-        palm = palm_direction(skeleton, side)
-        if which != "thumb":
-            return palm
-        # The thumb closes across the palm, not straight down.
-        across = _unit(skeleton.at(f"{side}_pinky1") - skeleton.at(f"{side}_thumb1"))
-        return _unit(palm + across)
+    if name in curl_axes:
+        return np.cross(np.asarray(curl_axes[name], np.float64), y)
     if name == "jaw":
         return -UP
     if abs(float(y @ FORWARD)) > 0.8:

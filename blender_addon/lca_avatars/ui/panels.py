@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import bpy
 
-from ..bl import controls, gaze, importer
-from ..bl.face import LIDS_FOLLOW
+from ..bl import controls, importer
 from ..core.frames import SIDES
+from ..core.rig_info import Control
 from ..ops import create, service
 
 
@@ -82,12 +82,13 @@ class LCA_PT_face(_NeedsAvatar, bpy.types.Panel):
         """One box per region."""
         rig = importer.find_avatar(context.object)
         self.layout.operator("lca.reset_controls", icon="LOOP_BACK").group = "FACE"
-        for title, names in controls.face_sliders(rig).items():
+        by_region: dict[str, list[Control]] = {}
+        for control in controls.sliders(rig, "FACE"):
+            by_region.setdefault(control.group, []).append(control)
+        for title, members in by_region.items():
             box = self.layout.box()
             box.label(text=title)
-            column = box.column(align=True)
-            for name in names:
-                column.prop(rig, f'["{name}"]', text=name, slider=True)
+            _draw_sliders(box, rig, members)
 
 
 class LCA_PT_fingers(_NeedsAvatar, bpy.types.Panel):
@@ -103,11 +104,9 @@ class LCA_PT_fingers(_NeedsAvatar, bpy.types.Panel):
         self.layout.operator("lca.reset_controls", icon="LOOP_BACK").group = "FINGERS"
         row = self.layout.row()
         for side in SIDES:
-            column = row.column(align=True)
+            column = row.column()
             column.label(text=f"{side.title()} hand")
-            for name in controls.finger_sliders(side):
-                text = name.removesuffix(".L").removesuffix(".R").replace("_", " ").title()
-                column.prop(rig, f'["{name}"]', text=text, slider=True)
+            _draw_sliders(column, rig, [c for c in controls.sliders(rig, "FINGERS") if c.side == side])
 
 
 class LCA_PT_gaze(_NeedsAvatar, bpy.types.Panel):
@@ -121,14 +120,13 @@ class LCA_PT_gaze(_NeedsAvatar, bpy.types.Panel):
         """Two sliders, the target's influence, and the lids."""
         rig = importer.find_avatar(context.object)
         self.layout.operator("lca.reset_controls", icon="LOOP_BACK").group = "GAZE"
-        column = self.layout.column(align=True)
-        for name, text in (
-            (gaze.YAW, "Left / Right"),
-            (gaze.PITCH, "Up / Down"),
-            (gaze.FOLLOW, "Follow Target"),
-            (LIDS_FOLLOW, "Lids Follow"),
-        ):
-            column.prop(rig, f'["{name}"]', text=text, slider=True)
+        _draw_sliders(self.layout, rig, controls.sliders(rig, "GAZE"))
+
+
+def _draw_sliders(layout: bpy.types.UILayout, rig: bpy.types.Object, members: list[Control]) -> None:
+    column = layout.column(align=True)
+    for control in members:
+        column.prop(rig, f'["{control.name}"]', text=control.label, slider=True)
 
 
 CLASSES = (LCA_PT_avatar, LCA_PT_service, LCA_PT_face, LCA_PT_fingers, LCA_PT_gaze)

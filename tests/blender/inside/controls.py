@@ -179,7 +179,7 @@ def test_lids_follow_the_eyes_and_do_not_add_to_the_slider(avatar, sliders: dict
 
 
 def test_sliders_are_grouped_completely_and_reset(avatar) -> None:
-    shown = [name for names in controls.face_sliders(avatar.rig).values() for name in names]
+    shown = [control.name for control in controls.sliders(avatar.rig, "FACE")]
     assert sorted(shown) == sorted(ARKIT_NAMES)
     touched = {"jawOpen": 0.5, fingers.curl_property("hand", "left"): 0.5, gaze.YAW: 0.2, "lids_follow": 0.1}
     put(avatar.rig, **touched)

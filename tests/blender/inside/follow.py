@@ -1,4 +1,4 @@
-"""Inside Blender: an imported avatar deforms as the baked rig says, splats included, without Python per frame."""
+"""Inside Blender: an imported avatar deforms as the baked rig says, splats included, no Python per frame."""
 
 from __future__ import annotations
 
