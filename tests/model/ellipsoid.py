@@ -1,7 +1,9 @@
 """An analytic body for laws about projection and fusion: an ellipsoid of 1.6 m with a spherical UV chart.
 
-It speaks the same protocol as the real body (``model.template.TemplateBody`` / ``TemplateAtlas``) but every answer
-can be written down by hand: the point of texel (row, col) is known in closed form, and nothing occludes itself.
+It speaks the same protocol as the real body (``model.template.TemplateBody`` / ``TemplateAtlas``) but
+every answer
+can be written down by hand: the point of texel (row, col) is known in closed form, and nothing occludes
+itself.
 """
 
 from __future__ import annotations
@@ -58,10 +60,10 @@ class EllipsoidBody:
         return vertices, joints
 
     def forward(self, betas, pose, transl, expression):
-        from lca_core.model.codes import rotation_matrix
+        from lca_core.body.rotation import axis_angle_to_matrix
 
         vertices, joints = self.rest(betas, expression)
-        rotations = rotation_matrix(pose)
+        rotations = axis_angle_to_matrix(pose)
         n = len(pose)
         transforms = torch.eye(4).repeat(n, 55, 1, 1)
         root, head = rotations[:, 0], rotations[:, 0] @ rotations[:, 15]
@@ -88,7 +90,8 @@ class EllipsoidAtlas:
         ri, si = r.astype(int), np.minimum(s.astype(int), segments - 1)
         fr, fs = r - ri, s - si
         upper = fs >= fr  # triangle (a, a+1, b+1), else (a, b+1, b)
-        self.tri = (ri * segments + si) * 2 + np.where(upper, 0, 1)
+        self.tri = body.faces.numpy()[(ri * segments + si) * 2 + np.where(upper, 0, 1)]
+        self.island = np.where(self.mask, 0, -1)
         first = np.stack([1 - fs, fs - fr, fr], -1)
         second = np.stack([1 - fr, fs, fr - fs], -1)
         self.bary = np.where(upper[..., None], first, second)

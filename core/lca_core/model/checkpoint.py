@@ -1,6 +1,8 @@
-"""Weights on disk: one safetensors file, fp16, its configuration in the header, its hash in the name of trust.
+"""Weights on disk: one safetensors file, fp16, its configuration in the header, its hash in the name of
+trust.
 
-Shipped weights lie in ``model/weights/<name>.safetensors`` beside their model card. A model is only ever made from a
+Shipped weights lie in ``model/weights/<name>.safetensors`` beside their model card. A model is only ever
+made from a
 file whose header says which configuration it is; random weights are never passed off as a model.
 """
 
@@ -97,13 +99,14 @@ def read_info(path: Path) -> WeightsInfo:
 
 
 def load_model(name: str = "lca-xs", path: Path | None = None, template: Template | None = None) -> LCAModel:
-    """A trained model in evaluation mode, fp32 on the CPU; ``model.info`` is its :class:`WeightsInfo`.
+    """A trained model in evaluation mode, fp32 on the CPU; ``model.weights_info`` says which weights.
 
     Args:
         name: preset whose shipped weights to load. path: another weight file instead.
 
     Raises:
-        NotFoundError: the file is missing. DataLossError, InvalidInputError: it is broken or of another version.
+        NotFoundError: the file is missing. DataLossError, InvalidInputError: it is broken or of another
+        version.
     """
     from safetensors.torch import load_file
 
@@ -111,7 +114,8 @@ def load_model(name: str = "lca-xs", path: Path | None = None, template: Templat
     if not file.exists():
         raise NotFoundError(
             f"No trained weights for {name!r} ({file.name}). Train them with "
-            f"'python -m lca_core.train.stage_a --config {name} --data DIR --out DIR', or choose a model that ships.",
+            f"'python -m lca_core.train.stage_a --config {name} --data DIR --out DIR', "
+            "or choose a model that ships.",
             reason="WEIGHTS_NOT_FOUND",
         )
     info = read_info(file)
@@ -124,5 +128,5 @@ def load_model(name: str = "lca-xs", path: Path | None = None, template: Templat
             f"{file.name} does not fit its own configuration; it was made by another version of the network."
         ) from error
     model.eval()
-    model.info = info
+    model.weights_info = info
     return model

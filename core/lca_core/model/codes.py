@@ -1,7 +1,9 @@
 """Driving signals as vectors: the pose code (80), the view code (12 + pose code), the ARKit basis.
 
-The pose-code layout is part of every checkpoint: 21 body joints x 3 axis-angle, 6 values per hand (mean bend of
-index, middle, pinky, ring, thumb about the finger's bending axis; mean sideways swing of the thumb), gaze 2 x 2,
+The pose-code layout is part of every checkpoint: 21 body joints x 3 axis-angle, 6 values per hand (mean
+bend of
+index, middle, pinky, ring, thumb about the finger's bending axis; mean sideways swing of the thumb), gaze
+2 x 2,
 one reserved zero. The jaw is driven by expression, so the jaw joint has no place in it.
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lca_core.body.rotation import axis_angle_to_matrix
 from lca_core.model.config import POSE_CODE
 from lca_core.model.references import References
 
@@ -17,7 +20,8 @@ POSE_LAYOUT = "body21x3,left_hand6,right_hand6,gaze2x2,zero1"
 
 
 def pose_code(pose: Tensor, gaze: Tensor, width: int = POSE_CODE) -> Tensor:
-    """pose [B,55,3] axis-angle, gaze [B,2,2] -> [B,80]; root orientation is left out (it moves nothing locally)."""
+    """pose [B,55,3] axis-angle, gaze [B,2,2] -> [B,80]; root orientation is left out (it moves nothing
+    locally)."""
     if width != POSE_CODE:
         raise ValueError(f"The pose code is {POSE_CODE} wide, not {width}.")
     b = pose.shape[0]
@@ -32,28 +36,16 @@ def pose_code(pose: Tensor, gaze: Tensor, width: int = POSE_CODE) -> Tensor:
 
 
 def view_code(refs: References, pose_dim: int = POSE_CODE) -> Tensor:
-    """Camera relative to the pelvis (rotation 9, direction and inverse distance 3) and pose code: [B,N,12+80]."""
+    """Camera relative to the pelvis (rotation 9, direction and inverse distance 3) and pose code:
+    [B,N,12+80]."""
     b, n = refs.pose.shape[:2]
-    root = rotation_matrix(refs.pose[:, :, 0])
+    root = axis_angle_to_matrix(refs.pose[:, :, 0])
     turn = refs.viewmats[..., :3, :3] @ root
     centre = (refs.viewmats[..., :3, :3] @ refs.transl[..., None])[..., 0] + refs.viewmats[..., :3, 3]
     depth = centre[..., 2:].clamp(min=0.1)
     place = torch.cat([centre[..., :2] / depth, 1 / depth], -1)
     code = pose_code(refs.pose.flatten(0, 1), refs.gaze.flatten(0, 1), pose_dim).view(b, n, -1)
     return torch.cat([turn.flatten(-2), place, code], -1)
-
-
-def rotation_matrix(axis_angle: Tensor) -> Tensor:
-    """Rodrigues: [...,3] -> [...,3,3]; differentiable at zero."""
-    angle2 = (axis_angle * axis_angle).sum(-1)[..., None, None]
-    small = angle2 < 1e-8
-    angle = torch.where(small, torch.ones_like(angle2), angle2).sqrt()
-    x, y, z = axis_angle.unbind(-1)
-    zero = torch.zeros_like(x)
-    k = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).view(*axis_angle.shape[:-1], 3, 3)
-    a = torch.where(small, 1 - angle2 / 6, torch.sin(angle) / angle)
-    b = torch.where(small, 0.5 - angle2 / 24, (1 - torch.cos(angle)) / (angle * angle))
-    return torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device) + a * k + b * (k @ k)
 
 
 def expression_basis(width: int) -> Tensor:

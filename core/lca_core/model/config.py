@@ -1,7 +1,9 @@
 """The shapes of the network, as frozen values.
 
-One code base, four presets: ``lca-xs`` (the CPU profile that ships), ``lca-s`` (one GPU), ``lca-paper`` (the shape
-reported for Large-scale Codec Avatars, arXiv 2604.02320; token decoder, pluggable image features) and ``tiny``
+One code base, four presets: ``lca-xs`` (the CPU profile that ships), ``lca-s`` (one GPU), ``lca-paper``
+(the shape
+reported for Large-scale Codec Avatars, arXiv 2604.02320; token decoder, pluggable image features) and
+``tiny``
 (tests). A configuration goes in the header of every checkpoint; nothing about shapes is decided elsewhere.
 """
 
@@ -20,7 +22,8 @@ POSE_CODE = 80
 """Width of the pose code: 21 body joints x 3, 6 values per hand, gaze 2 x 2, 1 reserved zero."""
 
 SKIN_JOINTS = 24
-"""Coarse joints of the skin residual: the 22 body joints and the two hands (see ``skinning.COARSE_OF_JOINT``)."""
+"""Coarse joints of the skin residual: the 22 body joints and the two hands (see
+``skinning.COARSE_OF_JOINT``)."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class ModelConfig:
 
     Attributes:
         name: preset name; also the file name of its weights.
-        decoder: ``uv`` (inverse texture map + convolutional UV decoder) or ``token`` (an MLP per geometry token).
+        decoder: ``uv`` (inverse texture map + convolutional UV decoder) or ``token`` (an MLP per geometry
+        token).
         input_size: side of the square body and face crops, pixels.
         uv_size: side of the UV grid on which the network works, texels.
         dim, layers, heads, mlp_ratio: transformer width, depth, heads, and hidden width over ``dim``.
@@ -117,7 +121,7 @@ class ModelConfig:
                 f"The model configuration has keys this version does not know: {', '.join(unknown)}. "
                 "Update the software or use weights made for this version."
             )
-        fixed = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        fixed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return ModelConfig(**fixed)
 
 

@@ -1,10 +1,13 @@
 """From geometry tokens to Gaussians on the UV grid, and from a driving code to their corrections.
 
-Canonical heads run once per identity. Corrections run per frame and never touch opacity. Every output head starts
+Canonical heads run once per identity. Corrections run per frame and never touch opacity. Every output head
+starts
 at zero, so an untrained network is the template with copied colours.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +40,8 @@ def zero(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
 
 
 class UVDecoder(nn.Module):
-    """Token grid [B,D,g,g] + inverse texture map [B,C,U,U] -> raw heads [B,18,U,U], identity map [B,I,U,U]."""
+    """Token grid [B,D,g,g] + inverse texture map [B,C,U,U] -> raw heads [B,18,U,U], identity map
+    [B,I,U,U]."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -107,7 +111,7 @@ class CorrectionNet(nn.Module):
         )
         self.enter = nn.Conv2d(config.identity_channels + 6, w, 3, padding=1)
         self.down = nn.ModuleList(
-            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in itertools.pairwise(widths)
         )
         self.down_mod = nn.ModuleList(Modulated(b, hidden) for b in widths[1:])
         self.up = nn.ModuleList(

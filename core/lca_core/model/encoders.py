@@ -1,6 +1,8 @@
-"""Pixels to tokens: a small convolutional encoder for the body crop, one for the face crop, one for expressions.
+"""Pixels to tokens: a small convolutional encoder for the body crop, one for the face crop, one for
+expressions.
 
-No pretrained backbone is used. Inputs are crops on a neutral background, 0-1, with their mask as fourth channel.
+No pretrained backbone is used. Inputs are crops on a neutral background, 0-1, with their mask as fourth
+channel.
 """
 
 from __future__ import annotations
@@ -94,7 +96,8 @@ class ImageTokens(nn.Module):
 
 
 class ExpressionEncoder(nn.Module):
-    """Face crop [B,3,S,S] 0-1 with mask -> expression code [B,E], the code that ARKit weights map to linearly."""
+    """Face crop [B,3,S,S] 0-1 with mask -> expression code [B,E], the code that ARKit weights map to
+    linearly."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -1,7 +1,10 @@
-"""Photographs to UV: for each texel, find it in every view, test that the view sees it, and fuse what is seen.
+"""Photographs to UV: for each texel, find it in every view, test that the view sees it, and fuse what is
+seen.
 
-Visible colour is copied, not learned. Each view gets a score per texel (frontal, in focus, away from silhouettes);
-a sharp softmax over the views picks the best one or two instead of averaging them into blur. With ``offset`` the
+Visible colour is copied, not learned. Each view gets a score per texel (frontal, in focus, away from
+silhouettes);
+a sharp softmax over the views picks the best one or two instead of averaging them into blur. With
+``offset`` the
 dressed surface is projected instead of the body, which is what the second pass of creation does.
 """
 
@@ -33,7 +36,8 @@ class TexelViews:
     """Every texel in every view.
 
     grid [B,N,U,U,2] position in the body crop, -1..1; weight [B,N,U,U] fusion weights, sum 1 or all 0;
-    color [B,3,U,U] fused sRGB 0-1 (0 where unseen); hit [B,1,U,U] trust 0-1; cosine [B,1,U,U] of the best view;
+    color [B,3,U,U] fused sRGB 0-1 (0 where unseen); hit [B,1,U,U] trust 0-1; cosine [B,1,U,U] of the best
+    view;
     variance [B,1,U,U] of the colours the views disagree about.
     """
 
@@ -145,7 +149,7 @@ def look(
     grid = _pixels(camera, crop_k)[:, :2] / side * 2 - 1
     pixels = _pixels(camera, source.K)
     per_metre = source.K[0, 0] / np.maximum(camera[:, 2], 0.05)
-    color, inside = _sample_source(source, pixels, per_metre * _typical_spacing(template), mesh)
+    color, inside = _sample_source(source, pixels, per_metre * template.typical_spacing(), mesh)
     low, high = GRAZING
     frontal = np.clip((cosine - low) / (high - low), 0, 1)
     trust = seen * inside * frontal * frontal * (3 - 2 * frontal)
@@ -164,15 +168,6 @@ def _pixels(camera: NDArray[np.floating], K: NDArray[np.floating]) -> NDArray[np
     return np.stack([np.clip(x, -1e6, 1e6), np.clip(y, -1e6, 1e6), z], 1).astype(np.float32)
 
 
-def _typical_spacing(template: Template) -> NDArray[np.float32]:
-    cached = getattr(template, "_spacing_cache", None)
-    if cached is None:
-        spacing = template.rest(torch.zeros(1, 50)).spacing
-        cached = template.gather(spacing)[0].mean(1).numpy()
-        template._spacing_cache = cached  # type: ignore[attr-defined]
-    return cached
-
-
 def _sample_source(
     source: Source,
     pixels: NDArray[np.float32],
@@ -181,7 +176,8 @@ def _sample_source(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Colour [T,3] and how far inside the mask 0-1 [T].
 
-    Texels larger than a pixel read a smaller mip level of the frame, averaged inside the mask only, so that neither
+    Texels larger than a pixel read a smaller mip level of the frame, averaged inside the mask only, so
+    that neither
     aliasing nor background enters.
     """
     body = _pixels(mesh, source.K)

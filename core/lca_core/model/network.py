@@ -4,13 +4,15 @@
     canonical(identity) -> CanonicalMaps      once per person
     correct(identity, pose, expression, gaze) -> CorrectionMaps   per frame
 
-All maps lie on the UV grid of the body atlas, row 0 = v near 1. Offsets are metres in the texel's tangent frame
+All maps lie on the UV grid of the body atlas, row 0 = v near 1. Offsets are metres in the texel's tangent
+frame
 (columns tangent, bitangent, normal) on the person's rest body.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +70,8 @@ class Identity:
 class CanonicalMaps:
     """Canonical Gaussians on the UV grid; every tensor [B,C,U,U].
 
-    ``offset`` metres (tangent frame); ``quat`` wxyz rotation inside the tangent frame, unit; ``log_scale`` relative
+    ``offset`` metres (tangent frame); ``quat`` wxyz rotation inside the tangent frame, unit; ``log_scale``
+    relative
     to local texel spacing; ``opacity`` 0-1; ``color`` sRGB 0-1 blended from ``predicted`` and ``copied`` with
     ``blend`` (1 = predicted); ``albedo`` sRGB 0-1; ``skin`` [B,24,U,U] coarse skin logits.
     """
@@ -89,8 +92,10 @@ class CanonicalMaps:
 class CorrectionMaps:
     """What a frame adds to the canonical maps before skinning; every tensor [B,C,U,U].
 
-    ``offset`` metres in the tangent frame, including the template's own expression and pose-corrective displacement
-    (``template_offset``); ``quat`` added to the canonical wxyz before normalising; ``log_scale`` and ``color`` added.
+    ``offset`` metres in the tangent frame, including the template's own expression and pose-corrective
+    displacement
+    (``template_offset``); ``quat`` added to the canonical wxyz before normalising; ``log_scale`` and
+    ``color`` added.
     """
 
     offset: Tensor
@@ -113,6 +118,7 @@ class LCAModel(nn.Module):
         if config.decoder != "uv":
             raise InvalidInputError(f"{config.name} has a token decoder: build it with paper.TokenModel.")
         self.config = config
+        self.weights_info: Any = None
         self._template = template
         self.images = ImageTokens(config)
         self.patches = nn.Conv2d(config.uv_channels, config.dim, config.patch, stride=config.patch)
@@ -138,7 +144,8 @@ class LCAModel(nn.Module):
 
         Args:
             refs: N = 1..8 references; invalid views (``view_valid`` False) have no influence.
-            views: where each texel falls in each view, when already known (training prepares it in the loader);
+            views: where each texel falls in each view, when already known (training prepares it in the
+            loader);
                 else computed here with the z-buffer of the posed template.
         """
         n = refs.images.shape[1]
@@ -219,7 +226,8 @@ class LCAModel(nn.Module):
         """Corrections of one frame per person.
 
         Args:
-            pose: [B,55,3] local axis-angle; expression: [B,52] ARKit 0-1; gaze: [B,2,2] left/right (yaw, pitch) rad.
+            pose: [B,55,3] local axis-angle; expression: [B,52] ARKit 0-1; gaze: [B,2,2] left/right (yaw,
+            pitch) rad.
         """
         template = self.template.corrective(identity.betas, pose, expression)
         return self.correct_code(identity, pose, self.expression_map(expression), gaze, template)
@@ -227,7 +235,8 @@ class LCAModel(nn.Module):
     def correct_code(
         self, identity: Identity, pose: Tensor, code: Tensor, gaze: Tensor, template: Tensor | None = None
     ) -> CorrectionMaps:
-        """:meth:`correct` with a raw expression code [B,48] (from ``expressions`` or the linear map) and, when the
+        """:meth:`correct` with a raw expression code [B,48] (from ``expressions`` or the linear map) and,
+        when the
         expression is known, the template displacement [B,3,U,U] it causes."""
         driving = torch.cat([pose_code(pose, gaze, self.config.pose_dim), code], 1)
         side = identity.identity_map.shape[-1]

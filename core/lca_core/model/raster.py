@@ -51,8 +51,10 @@ def visible(
 ) -> NDArray[np.float32]:
     """1 for texels [T,3] (px, py, z) that the camera of ``depth`` sees, else 0.
 
-    A texel is seen when it is no deeper than ``tolerance`` behind the nearest surface at its pixel, and when no
-    surface nearer by ``gap`` passes within one pixel: there the pixel shows a mixture, and a small error of the fit
+    A texel is seen when it is no deeper than ``tolerance`` behind the nearest surface at its pixel, and
+    when no
+    surface nearer by ``gap`` passes within one pixel: there the pixel shows a mixture, and a small error
+    of the fit
     would copy an arm's colour onto the chest.
     """
     height, width = depth.shape

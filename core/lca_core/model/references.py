@@ -1,7 +1,10 @@
-"""Reference views of a person as the network reads them: square crops around body and head, neutral background.
+"""Reference views of a person as the network reads them: square crops around body and head, neutral
+background.
 
-Training and creation go through the same door, :func:`prepare_references`, so that a photograph and a synthetic
-image are cropped alike. The original frames travel along (``sources``): visible colour is copied from them at full
+Training and creation go through the same door, :func:`prepare_references`, so that a photograph and a
+synthetic
+image are cropped alike. The original frames travel along (``sources``): visible colour is copied from them
+at full
 resolution, never from the small crops.
 """
 
@@ -30,7 +33,8 @@ NEUTRAL = 0.5
 
 @dataclass
 class Source:
-    """One original frame: image uint8 [H,W,3] sRGB, mask uint8 [H,W], K float [3,3] in pixels of this frame."""
+    """One original frame: image uint8 [H,W,3] sRGB, mask uint8 [H,W], K float [3,3] in pixels of this
+    frame."""
 
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
@@ -92,7 +96,8 @@ def collate(people: Sequence[References]) -> References:
             value = getattr(p, f.name)
             missing = most - p.images.shape[1]
             if f.name != "betas" and missing:
-                # Padding repeats the first view so that every number stays finite; view_valid says it is void.
+                # Padding repeats the first view so that every number stays finite; view_valid says it is
+                # void.
                 filler = value[:, :1].expand(-1, missing, *value.shape[2:])
                 value = torch.cat([value, torch.zeros_like(filler) if f.name == "view_valid" else filler], 1)
             values.append(value)
@@ -121,7 +126,8 @@ def prepare_references(
 
     Args:
         frames: N images uint8 [H,W,3] sRGB, sizes may differ; masks: N uint8 [H,W] (0-255 or 0-1).
-        Ks [N,3,3] pixels; viewmats [N,4,4]; pose [N,55,3]; transl [N,3]; expression [N,52]; gaze [N,2,2]; betas [50].
+        Ks [N,3,3] pixels; viewmats [N,4,4]; pose [N,55,3]; transl [N,3]; expression [N,52]; gaze [N,2,2];
+        betas [50].
         template: body constants; loaded when None.
 
     Raises:

@@ -1,7 +1,9 @@
 """Coarse skin weights and their learned residual: ``W' = softmax(log W + H)``.
 
-The network predicts H for 24 coarse joints (22 body joints + two hands); fingers share their hand's residual and
-jaw and eyes share the head's. The softmax form keeps weights positive with sum 1 (Large-scale Codec Avatars adds H).
+The network predicts H for 24 coarse joints (22 body joints + two hands); fingers share their hand's
+residual and
+jaw and eyes share the head's. The softmax form keeps weights positive with sum 1 (Large-scale Codec
+Avatars adds H).
 """
 
 from __future__ import annotations
@@ -31,14 +33,16 @@ COARSE_OF_JOINT: tuple[int, ...] = _coarse_of_joint()
 assert max(COARSE_OF_JOINT) == SKIN_JOINTS - 1 and len(COARSE_OF_JOINT) == NUM_JOINTS
 
 REACH = 0.02
-"""Weight given to a joint in the reach of the residual although the template gives it none. Without it log W would
+"""Weight given to a joint in the reach of the residual although the template gives it none. Without it log
+W would
 be minus infinity and a skirt texel bound to one leg could never learn to listen to the other."""
 
 
 def reach_of(weights: Tensor) -> Tensor:
     """Template weights [..., T, 55] -> bool [..., T, 55]: joints that the residual may raise from zero.
 
-    These are hips, knees and the spine for texels that already listen to one of them (skirts), nothing else: a hand
+    These are hips, knees and the spine for texels that already listen to one of them (skirts), nothing
+    else: a hand
     must never learn to follow a thigh.
     """
     lower = [JOINT_NAMES.index(n) for n in ("pelvis", "left_hip", "right_hip", "left_knee", "right_knee")]

@@ -1,11 +1,14 @@
 """The body as the network sees it: texels of the UV atlas on the rest body, and where they go when it poses.
 
-Wraps the body model and its atlas (``lca_core.body``) into per-texel tensors. Nothing here is learned. "Texel"
+Wraps the body model and its atlas (``lca_core.body``) into per-texel tensors. Nothing here is learned.
+"Texel"
 always means one that can carry a Gaussian: inside the atlas and not on a cavity (mouth bag, eye sockets).
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -15,9 +18,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lca.errors import InvalidInputError
+from lca_core.body.atlas import UvAtlas
+from lca_core.body.model import BodyModel
 from lca_core.body.names import JOINT_INDEX
+from lca_core.body.rotation import axis_angle_to_matrix
 
 FILL_ANCHORS = 512
+KEPT_PEOPLE = 400
+"""Rest bodies kept in memory (0.5 MB each at 128 x 128): training meets the same people again and again."""
 
 
 class TemplateBody(Protocol):
@@ -34,10 +43,20 @@ class TemplateBody(Protocol):
 class TemplateAtlas(Protocol):
     """What is asked of a UV atlas (``lca_core.body.UvAtlas`` is one)."""
 
-    mask: Any
-    tri: Any
-    bary: Any
-    cavity: Any
+    @property
+    def mask(self) -> Any: ...
+
+    @property
+    def tri(self) -> Any: ...
+
+    @property
+    def bary(self) -> Any: ...
+
+    @property
+    def cavity(self) -> Any: ...
+
+    @property
+    def island(self) -> Any: ...
 
     def frames(self, vertices: Any) -> Any: ...
 
@@ -80,23 +99,31 @@ class Template:
         head_vertices: vertices that follow head, jaw or eyes.
     """
 
-    def __init__(self, body: TemplateBody, atlas: TemplateAtlas) -> None:
+    def __init__(
+        self, body: TemplateBody, atlas: TemplateAtlas, build: Callable[[int], TemplateAtlas] | None = None
+    ) -> None:
         self.body = body
         self.atlas = atlas
+        self._build = build
         mask, cavity = array(atlas.mask).astype(bool), array(atlas.cavity).astype(bool)
         self.size = int(mask.shape[0])
         self.carries = mask & ~cavity
         self.rows, self.cols = np.nonzero(self.carries)
         self.faces = np.ascontiguousarray(array(body.faces), np.int32)
-        self.corners = self.faces[array(atlas.tri)[self.rows, self.cols]]
+        self.corners = np.ascontiguousarray(array(atlas.tri)[self.rows, self.cols], np.int64)
+        self.island = torch.from_numpy(array(atlas.island).astype(np.int64))[None, None]
         self.bary = np.ascontiguousarray(array(atlas.bary)[self.rows, self.cols], np.float32)
-        vertex_weights = array(body.weights).astype(np.float32)
+        vertex_weights = np.ascontiguousarray(array(body.weights), np.float32)
+        self.vertex_weights = vertex_weights
         weights = np.einsum("tk,tkj->tj", self.bary, vertex_weights[self.corners])
         self.weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
         head = [JOINT_INDEX[n] for n in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf")]
         self.head_vertices = np.nonzero(vertex_weights[:, head].sum(1) > 0.5)[0]
         self.carries_map = torch.from_numpy(self.carries.astype(np.float32))[None, None]
         self._flat = torch.from_numpy(self.rows * self.size + self.cols)
+        self._people: OrderedDict[bytes, tuple[Tensor, Tensor, Tensor]] = OrderedDict()
+        self._sizes: dict[int, Template] = {}
+        self._spacing: NDArray[np.float32] | None = None
         self._kernel: Tensor | None = None
         self._nearest: Tensor | None = None
 
@@ -104,6 +131,16 @@ class Template:
     def load(size: int) -> Template:
         """The shipped body with its atlas at ``size`` x ``size``; built once per process."""
         return _load(size)
+
+    def at(self, size: int) -> Template:
+        """The same body on a grid of another ``size``."""
+        if size == self.size:
+            return self
+        if self._build is None:
+            raise InvalidInputError("This template was made for one grid size only.")
+        if size not in self._sizes:
+            self._sizes[size] = Template(self.body, self._build(size), self._build)
+        return self._sizes[size]
 
     @property
     def count(self) -> int:
@@ -137,27 +174,36 @@ class Template:
         return RestMaps(position, normal, frame, self.spacing(position), joints)
 
     def _rest(self, betas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        key = betas.numpy().tobytes()
+        if key in self._people:
+            self._people.move_to_end(key)
+            return self._people[key]
         vertices, joints = self.body.rest(betas[None], None)
-        vertices = array(vertices).reshape(-1, 3)
+        vertices = array(vertices).reshape(-1, 3).astype(np.float32)
         frames = array(self.atlas.frames(torch.from_numpy(vertices)))
-        frames = frames[self.rows, self.cols].astype(np.float32)
-        return (
+        frames = frames.reshape(self.size, self.size, 3, 3)[self.rows, self.cols].astype(np.float32)
+        result = (
             torch.from_numpy(self.on_texels(vertices)),
             torch.from_numpy(frames),
             torch.from_numpy(array(joints).reshape(-1, 3).astype(np.float32)),
         )
+        self._people[key] = result
+        if len(self._people) > KEPT_PEOPLE:
+            self._people.popitem(last=False)
+        return result
 
     def spacing(self, position: Tensor) -> Tensor:
         """Distance of neighbouring texels: position [B,3,U,U] -> [B,2,U,U] (along columns, along rows).
 
-        The smaller of the two neighbours on each axis, because a neighbour may lie on another chart.
+        The smaller of the two neighbours on each axis; neighbours on another UV island do not count.
         """
         carries = self.carries_map.to(position)
         far = 1.0
         out = []
         for axis in (3, 2):
             step = torch.roll(position, -1, axis) - position
-            both = carries * torch.roll(carries, -1, axis)
+            same = (torch.roll(self.island, -1, axis) == self.island).to(position)
+            both = carries * torch.roll(carries, -1, axis) * same
             length = torch.where(both > 0, step.norm(dim=1, keepdim=True), torch.full_like(both, far))
             out.append(torch.minimum(length, torch.roll(length, 1, axis)))
         width, height = out
@@ -213,7 +259,7 @@ class Template:
         lift = None if dressed is None else self._vertex_lift(dressed, vertices.shape[1])
         out = []
         for i in range(n):
-            turn = np.einsum("tj,jab->tab", self.weights, transforms[i, :, :3, :3])
+            turn = (self.weights @ transforms[i, :, :3, :3].reshape(-1, 9)).reshape(-1, 3, 3)
             normal = np.einsum("tab,tb->ta", turn, local)
             normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
             position, mesh = self.on_texels(vertices[i]), vertices[i]
@@ -237,30 +283,37 @@ class Template:
     def _skin_vectors(
         self, vectors: NDArray[np.float32], transforms: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        turn = np.einsum("vj,jab->vab", array(self.body.weights).astype(np.float32), transforms[:, :3, :3])
+        turn = (self.vertex_weights @ transforms[:, :3, :3].reshape(-1, 9)).reshape(-1, 3, 3)
         return np.einsum("vab,vb->va", turn, vectors).astype(np.float32)
 
     def corrective(self, betas: Tensor, pose: Tensor, expression: Tensor) -> Tensor:
         """Displacement that the template itself adds before skinning: [B,3,U,U] metres, tangent frame.
 
-        Expression shapes and the pose corrective of the body (forearm twist). pose [B,55,3], expression [B,52].
+        Expression shapes and the pose corrective of the body (forearm twist). pose [B,55,3], expression
+        [B,52].
         """
-        out = []
-        for b in range(betas.shape[0]):
-            shape, frames = betas[b].detach().cpu(), None
-            neutral = array(self.body.rest(shape[None], None)[0]).reshape(-1, 3)
-            active = array(self.body.rest(shape[None], expression[b : b + 1].detach().cpu())[0]).reshape(-1, 3)
-            moved = active - neutral
-            if hasattr(self.body, "pose_corrective"):
-                moved = moved + array(self.body.pose_corrective(pose[b : b + 1].detach().cpu()))[0]
-            frames = array(self.atlas.frames(torch.from_numpy(neutral)))[self.rows, self.cols]
-            out.append(np.einsum("tji,tj->ti", frames, self.on_texels(moved)))
+        shapes, active = betas.detach().cpu(), expression.detach().cpu()
+        moved = array(self.body.rest(shapes, active)[0]) - array(self.body.rest(shapes, None)[0])
+        if isinstance(self.body, BodyModel) and len(self.body.pose_rows):
+            rotations = axis_angle_to_matrix(pose.detach().cpu())
+            moved[:, array(self.body.pose_rows)] += array(self.body.pose_correctives(rotations))
+        out = [
+            np.einsum("tji,tj->ti", self._rest(shape)[1].numpy(), self.on_texels(displaced))
+            for shape, displaced in zip(shapes, moved, strict=True)
+        ]
         return self.scatter(torch.from_numpy(np.stack(out).astype(np.float32)).to(betas.device))
+
+    def typical_spacing(self) -> NDArray[np.float32]:
+        """Texel size [T] in metres on the mean body."""
+        if self._spacing is None:
+            self._spacing = self.gather(self.rest(torch.zeros(1, 50)).spacing)[0].mean(1).numpy()
+        return self._spacing
 
     def fill(self, color: Tensor, hit: Tensor) -> Tensor:
         """A guess for every texel from the seen ones: color [B,3,U,U] 0-1, hit [B,1,U,U] -> [B,3,U,U].
 
-        Near seen texels count most, then the mirror image of the body, then everything: no learning, used as the
+        Near seen texels count most, then the mirror image of the body, then everything: no learning, used
+        as the
         start of the predicted colour and as the stronger of the two baselines in the model card.
         """
         kernel, nearest = self._fill_tables()
@@ -296,7 +349,14 @@ class Template:
 
 @lru_cache(maxsize=4)
 def _load(size: int) -> Template:
-    from lca_core.body import BodyModel, UvAtlas
+    body = _body()
 
-    body = BodyModel.load()
-    return Template(body, UvAtlas.build(body, size))
+    def build(grid: int) -> TemplateAtlas:
+        return UvAtlas.build(body, grid)
+
+    return Template(body, build(size), build)
+
+
+@lru_cache(maxsize=1)
+def _body() -> BodyModel:
+    return BodyModel.load()

@@ -1,6 +1,7 @@
 """Three attentions per layer: inside images, inside the geometry, and between the two.
 
-Image tokens [B, N, T, D] (N views, T tokens each) and geometry tokens [B, G, D] flow in and out. Views carry no
+Image tokens [B, N, T, D] (N views, T tokens each) and geometry tokens [B, G, D] flow in and out. Views
+carry no
 index, so the result does not depend on their order; absent views are masked out of every sum.
 """
 
@@ -14,7 +15,8 @@ from lca_core.model.config import ModelConfig
 
 
 class Attention(nn.Module):
-    """Pre-norm multi-head attention ``x + out(softmax(q k) v)``; keys and values from ``context`` if given."""
+    """Pre-norm multi-head attention ``x + out(softmax(q k) v)``; keys and values from ``context`` if
+    given."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()

@@ -1,7 +1,9 @@
 """UV-space scores on held-out people, beside two baselines that learn nothing.
 
-``mean``: the inverse texture map, unseen texels take the mean of the seen ones. ``fill``: unseen texels take the
-template's spatial guess (near, mirrored, far). PSNR in dB over valid texels, in sRGB; offsets and corrections in mm.
+``mean``: the inverse texture map, unseen texels take the mean of the seen ones. ``fill``: unseen texels
+take the
+template's spatial guess (near, mirrored, far). PSNR in dB over valid texels, in sRGB; offsets and
+corrections in mm.
 """
 
 from __future__ import annotations
@@ -24,11 +26,15 @@ def spread_views(count: int, wanted: int) -> list[int]:
 
 
 @torch.no_grad()
-def evaluate(model: LCAModel, people: Any, view_counts: Sequence[int] = (1, 2, 4), limit: int = 24) -> dict[str, float]:
+def evaluate(
+    model: LCAModel, people: Any, view_counts: Sequence[int] = (1, 2, 4), limit: int = 24
+) -> dict[str, float]:
     """Mean scores over up to ``limit`` people for each number of reference views.
 
-    Keys ``n{views}/{metric}``. ``psnr`` scores the blended colour with texels located on the body; ``psnr_dressed``
-    after the second pass, which locates them on the predicted dressed surface. ``psnr_unseen`` only texels that no
+    Keys ``n{views}/{metric}``. ``psnr`` scores the blended colour with texels located on the body;
+    ``psnr_dressed``
+    after the second pass, which locates them on the predicted dressed surface. ``psnr_unseen`` only texels
+    that no
     view shows.
     """
     model.eval()

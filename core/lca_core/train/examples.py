@@ -1,6 +1,8 @@
-"""Training examples: one synthetic person -> references with augmentation, texel views, and targets on the UV grid.
+"""Training examples: one synthetic person -> references with augmentation, texel views, and targets on the
+UV grid.
 
-Input is the sample format of ``lca_core.data`` (a dict of arrays, usually one ``.npz`` per person). Everything
+Input is the sample format of ``lca_core.data`` (a dict of arrays, usually one ``.npz`` per person).
+Everything
 random comes from the generator that is passed in, so a step number fixes the example.
 """
 
@@ -19,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lca.errors import InvalidInputError
+from lca_core.data.people import SPLITS
 from lca_core.model.config import ModelConfig
 from lca_core.model.inverse_texture import TexelViews, sample_views
 from lca_core.model.references import References, collate, prepare_references
@@ -32,10 +35,12 @@ Sample = dict[str, Any]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to the inputs (never to geometry targets). Standard deviations; drawn once per person and step.
+    """What happens to the inputs (never to geometry targets). Standard deviations; drawn once per person
+    and step.
 
     joint_degrees / root_degrees / shift_metres: tracking noise on the reference poses; light: common gain per
-    channel, applied to images and lit target alike; view_gain: exposure differences between views, inputs only.
+    channel, applied to images and lit target alike; view_gain: exposure differences between views, inputs
+    only.
     """
 
     joint_degrees: float = 1.5
@@ -55,7 +60,8 @@ class Augmentation:
 class Targets:
     """Ground truth on the UV grid; every map [B,C,U,U] unless said otherwise.
 
-    color, albedo sRGB 0-1; offset m; surface, loose 0/1; log_scale (3) and quat wxyz (4) of the dressed surface in
+    color, albedo sRGB 0-1; offset m; surface, loose 0/1; log_scale (3) and quat wxyz (4) of the dressed
+    surface in
     the tangent frame; drive_* one target frame per person: pose [B,55,3], expression [B,52], gaze [B,2,2],
     transforms [B,55,4,4], template [B,3,U,U] and correction [B,3,U,U] m.
     """
@@ -90,60 +96,63 @@ def stack(parts: Sequence[Any], kind: type) -> Any:
 
 
 class SampleFolder:
-    """People stored as ``*.npz``, read on demand, the last ``keep`` of them held in memory.
+    """People stored as ``person_<identity number>.npz`` in ``folder`` or below it, read on demand.
 
-    A file belongs to validation when its stored ``split`` (or its name) says so; a folder without any such file
-    sets aside every twelfth person by name.
+    The identity number says which split a person belongs to (``lca_core.data.people.SPLITS``), so a held-out
+    person can never be trained on. Up to ``keep`` people stay in memory.
+
+    Args:
+        split: ``train``, ``val`` or ``test``.
     """
 
-    def __init__(self, folder: Path, split: str, keep: int = 600) -> None:
+    def __init__(self, folder: Path, split: str, keep: int = 800) -> None:
+        if split not in SPLITS:
+            raise InvalidInputError(f"There is no split {split!r}; use one of {', '.join(SPLITS)}.")
         self.folder = Path(folder)
         self.split = split
         self.keep = keep
-        self._cache: OrderedDict[str, Sample] = OrderedDict()
-        self.names: list[str] = []
+        self._cache: OrderedDict[Path, Sample] = OrderedDict()
+        self.files: list[Path] = []
         self.refresh()
-        if not self.names:
+        if not self.files:
             raise InvalidInputError(
-                f"No {split} samples in {self.folder}; generate people first "
-                "(python -m lca_core.data, see docs) or name another folder with --data."
+                f"No people of the split {split} in the folder {self.folder.name}; generate some with "
+                f"'python -m lca_core.data.generate --split {split} --out {self.folder.name}/{split}'."
             )
 
     def refresh(self) -> int:
         """Look for new files; returns the number of people."""
-        names = sorted(p.name for p in self.folder.glob("*.npz"))
-        marked = [n for n in names if _marked(n)]
-        if marked:
-            held = set(marked)
-        else:
-            held = {n for i, n in enumerate(names) if i % 12 == 11}
-        self.names = sorted(held if self.split == "validation" else set(names) - held)
-        return len(self.names)
+        low, high = SPLITS[self.split]
+        found = {}
+        for path in self.folder.rglob("person_*.npz"):
+            digits = path.stem.removeprefix("person_")
+            if digits.isdigit() and low <= int(digits) < high:
+                found[int(digits)] = path
+        self.files = [found[number] for number in sorted(found)]
+        return len(self.files)
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.files)
 
     def __getitem__(self, index: int) -> Sample:
-        name = self.names[index]
-        if name in self._cache:
-            self._cache.move_to_end(name)
-            return self._cache[name]
-        with np.load(self.folder / name, allow_pickle=False) as file:
+        path = self.files[index]
+        if path in self._cache:
+            self._cache.move_to_end(path)
+            return self._cache[path]
+        with np.load(path, allow_pickle=False) as file:
             sample = {k: file[k] for k in file.files}
-        self._cache[name] = sample
+        self._cache[path] = sample
         while len(self._cache) > self.keep:
             self._cache.popitem(last=False)
         return sample
 
 
-def _marked(name: str) -> bool:
-    return any(word in name.lower() for word in ("val", "test"))
-
-
+# fmt: off
 REQUIRED = (
-    "images", "masks", "Ks", "viewmats", "pose", "transl", "expression", "gaze", "betas", "uv_albedo", "uv_color",
-    "uv_offset", "uv_validity", "uv_correction",
-)  # fmt: skip
+    "images", "masks", "Ks", "viewmats", "pose", "transl", "expression", "gaze", "betas",
+    "uv_albedo", "uv_color", "uv_offset", "uv_validity", "uv_correction",
+)
+# fmt: on
 
 
 def check_sample(sample: Sample) -> None:
@@ -191,7 +200,9 @@ def make_example(
             gain = light * np.exp(augmentation.view_gain * rng.standard_normal(3))
             frame = np.clip(frame * gain, 0, 255).astype(np.uint8)
         frames.append(frame)
-    targets["color"] = (targets["color"] * torch.as_tensor(light, dtype=torch.float32)[:, None, None]).clamp(0, 1)
+    targets["color"] = (targets["color"] * torch.as_tensor(light, dtype=torch.float32)[:, None, None]).clamp(
+        0, 1
+    )
     refs = prepare_references(
         frames,
         [sample["masks"][i] for i in views],
@@ -205,7 +216,8 @@ def make_example(
         config,
         template,
     )
-    # Creation projects twice, the second time with the clothing predicted by the first. Both cases are trained.
+    # Creation projects twice, the second time with the clothing predicted by the first. Both cases are
+    # trained.
     dressed = None
     if rng.uniform() < augmentation.dressed_projection:
         dressed = targets["offset"][None] * float(rng.uniform(0.6, 1.0))
@@ -213,7 +225,9 @@ def make_example(
     shape = torch.from_numpy(betas)[None]
     drive_pose = torch.from_numpy(pose[drive])[None]
     drive_expression = torch.from_numpy(expression[drive])[None]
-    transforms = template.transforms(betas, pose[drive : drive + 1], transl[drive : drive + 1], expression[drive][None])
+    transforms = template.transforms(
+        betas, pose[drive : drive + 1], transl[drive : drive + 1], expression[drive][None]
+    )
     return Batch(
         refs,
         located,
@@ -279,7 +293,8 @@ def dressed_shape(position: Tensor, frame: Tensor, offset: Tensor, surface: Tens
         position [3,U,U] rest texel positions; frame [U,U,3,3]; offset [3,U,U] tangent frame; surface [1,U,U].
 
     Returns:
-        log_scale [3,U,U]: log stretch along tangent, bitangent; 0 along the normal. quat [4,U,U] wxyz: the shortest
+        log_scale [3,U,U]: log stretch along tangent, bitangent; 0 along the normal. quat [4,U,U] wxyz: the
+        shortest
         rotation in the tangent frame that takes the body normal to the dressed normal (at most 60 degrees).
     """
     dressed = position + torch.einsum("hwij,jhw->ihw", frame, offset)
@@ -323,7 +338,9 @@ def make_batch(parts: Sequence[Batch]) -> Batch:
     for p in parts:
         missing = n - p.views.weight.shape[1]
         grid = torch.cat([p.views.grid, p.views.grid[:, :1].expand(-1, missing, -1, -1, -1)], 1)
-        weight = torch.cat([p.views.weight, torch.zeros_like(p.views.weight[:, :1]).expand(-1, missing, -1, -1)], 1)
+        weight = torch.cat(
+            [p.views.weight, torch.zeros_like(p.views.weight[:, :1]).expand(-1, missing, -1, -1)], 1
+        )
         v = p.views
         padded.append(TexelViews(grid, weight, v.color, v.hit, v.cosine, v.variance))
     return Batch(refs, stack(padded, TexelViews), stack([p.targets for p in parts], Targets))
@@ -334,7 +351,13 @@ VIEW_CHANCES = (0.2, 0.27, 0.25, 0.23, 0.05)
 
 
 def draw_batch(
-    people: Any, step: int, seed: int, size: int, config: ModelConfig, template: Template, augmentation: Augmentation
+    people: Any,
+    step: int,
+    seed: int,
+    size: int,
+    config: ModelConfig,
+    template: Template,
+    augmentation: Augmentation,
 ) -> Batch:
     """The batch of ``step``: a function of (people, step, seed) only, so a resumed run sees the same data."""
     rng = np.random.default_rng([seed, step])
@@ -344,7 +367,7 @@ def draw_batch(
         sample = people[int(index)]
         check_sample(sample)
         total = len(sample["images"])
-        views = rng.permutation(total)[: min(count, total)]
+        views = [int(v) for v in rng.permutation(total)[: min(count, total)]]
         parts.append(
             make_example(sample, views, int(rng.integers(total)), config, template, augmentation, rng)
         )

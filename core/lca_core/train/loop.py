@@ -1,7 +1,9 @@
 """The training loop: a wall-clock budget, checkpoints that resume exactly, EMA weights, a CSV log.
 
-State is a function of (configuration, seed, data, number of steps): batches are drawn from (seed, step), so stopping
-and resuming continues the unbroken run. The learning rate follows the step count when ``max_steps`` is set, else
+State is a function of (configuration, seed, data, number of steps): batches are drawn from (seed, step),
+so stopping
+and resuming continues the unbroken run. The learning rate follows the step count when ``max_steps`` is
+set, else
 the fraction of the time budget.
 """
 
@@ -44,7 +46,7 @@ class LoopConfig:
     final_rate: float = 3e-5
     warmup: int = 40
     weight_decay: float = 0.01
-    clip: float = 1.0
+    clip: float = 10.0
     ema: float = 0.995
     checkpoint_every: float = 240.0
     seed: int = 1
@@ -63,9 +65,12 @@ class Trainer:
     def __init__(self, model: nn.Module, loss: LossFn, config: LoopConfig, out: Path) -> None:
         self.model, self.loss, self.config, self.out = model, loss, config, Path(out)
         self.out.mkdir(parents=True, exist_ok=True)
-        # Weights that only the scene of a later stage can train still get decay, never a gradient: keep all.
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+            model.parameters(),
+            lr=config.rate,
+            weight_decay=config.weight_decay,
+            betas=(0.9, 0.98),
+            fused=True,
         )
         self.ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self.step = 0
@@ -92,11 +97,13 @@ class Trainer:
         """Whether the budget is spent."""
         c = self.config
         return bool(
-            (c.max_steps and self.step >= c.max_steps) or (c.time_budget > 0 and self.elapsed >= c.time_budget)
+            (c.max_steps and self.step >= c.max_steps)
+            or (c.time_budget > 0 and self.elapsed >= c.time_budget)
         )
 
     def train_step(self) -> dict[str, float]:
-        """One optimiser step; returns its log row. A step with a non-finite loss or gradient changes nothing."""
+        """One optimiser step; returns its log row. A step with a non-finite loss or gradient changes
+        nothing."""
         started = time.monotonic()
         rate = self.rate()
         for group in self.optimizer.param_groups:
@@ -112,11 +119,9 @@ class Trainer:
             self.optimizer.step()
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for key, value in self.model.state_dict().items():
-                if value.dtype.is_floating_point:
-                    self.ema[key].lerp_(value, 1 - decay)
-                else:
-                    self.ema[key].copy_(value)
+            # Every entry is a floating-point weight: the networks have no running statistics.
+            now = self.model.state_dict()
+            torch._foreach_lerp_([self.ema[k] for k in now], list(now.values()), 1 - decay)
         self.step += 1
         seconds = time.monotonic() - started
         self.elapsed += seconds
@@ -174,7 +179,8 @@ class Trainer:
             ) from error
         if state["seed"] != self.config.seed:
             raise InvalidInputError(
-                f"The checkpoint was made with seed {state['seed']}, not {self.config.seed}; use the same seed."
+                f"The checkpoint was made with seed {state['seed']}, not {self.config.seed}; "
+                "use the same seed."
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

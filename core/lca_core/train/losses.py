@@ -1,6 +1,7 @@
 """Stage A: L1 between predicted UV maps and baked ground truth. No rasteriser is involved.
 
-Colour targets carry the reference light because copied pixels do; albedo is a separate output. Each term is a mean
+Colour targets carry the reference light because copied pixels do; albedo is a separate output. Each term
+is a mean
 over valid texels, so weights compare directly.
 """
 
@@ -73,7 +74,8 @@ def stage_a(
 
 
 def code_error(model: LCAModel, batch: Batch) -> Tensor:
-    """The expression encoder should read from a face crop the code that the ARKit weights map to (fixed target)."""
+    """The expression encoder should read from a face crop the code that the ARKit weights map to (fixed
+    target)."""
     refs = batch.refs
     read = model.expressions(refs.faces[:, 0], refs.face_masks[:, 0])
     return (read - model.expression_map(refs.expression[:, 0]).detach()).abs().mean()
@@ -82,9 +84,11 @@ def code_error(model: LCAModel, batch: Batch) -> Tensor:
 def skinned_error(
     model: LCAModel, batch: Batch, identity: Identity, maps: CanonicalMaps, correction: Tensor, texels: int
 ) -> Tensor:
-    """Distance (m) between skinned prediction (with learned weights) and skinned ground truth (template weights).
+    """Distance (m) between skinned prediction (with learned weights) and skinned ground truth (template
+    weights).
 
-    Half of the texels come from loose cloth where there is any: only there may the weights leave the template.
+    Half of the texels come from loose cloth where there is any: only there may the weights leave the
+    template.
     """
     template, t = model.template, batch.targets
     rest = template.rest(identity.betas)

@@ -1,6 +1,8 @@
-"""Train stage A (UV supervision, no rasteriser): ``python -m lca_core.train.stage_a --config lca-xs --data DIR``.
+"""Train stage A (UV supervision, no rasteriser): ``python -m lca_core.train.stage_a --config lca-xs --data
+DIR``.
 
-Runs on one CPU core. Writes DIR of ``--out``: state.pt (resumable), log.csv, validation.csv, and at every checkpoint
+Runs on one CPU core. Writes DIR of ``--out``: state.pt (resumable), log.csv, validation.csv, and at every
+checkpoint
 the EMA weights as ``weights.safetensors``. Run the same command again to continue.
 """
 
@@ -22,6 +24,7 @@ from lca_core.train.evaluate import evaluate
 from lca_core.train.examples import Augmentation, SampleFolder, draw_batch
 from lca_core.train.loop import LoopConfig, Trainer
 from lca_core.train.losses import StageAWeights, stage_a
+from lca_core.train.stream import StreamPeople
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +51,9 @@ def ema_model(trainer: Trainer, model: LCAModel) -> LCAModel:
     return copy  # type: ignore[no-any-return]
 
 
-def validate(trainer: Trainer, model: LCAModel, people: SampleFolder, limit: int) -> dict[str, float]:
+def validate(
+    trainer: Trainer, model: LCAModel, people: SampleFolder | StreamPeople, limit: int
+) -> dict[str, float]:
     """Score the averaged weights on held-out people and append to validation.csv."""
     scores = evaluate(ema_model(trainer, model), people, limit=limit)
     path = trainer.out / "validation.csv"
@@ -82,10 +87,8 @@ def main(arguments: list[str] | None = None) -> None:
     model = build(args.config, args.seed)
     template = model.template
     if str(args.data) == "stream":
-        from lca_core.train.stream import StreamPeople
-
         train: SampleFolder | StreamPeople = StreamPeople("train", args.seed)
-        held: SampleFolder | StreamPeople = StreamPeople("validation", args.seed, limit=args.validation_people)
+        held: SampleFolder | StreamPeople = StreamPeople("val", args.seed, limit=args.validation_people)
     else:
         train, held = SampleFolder(args.data, "train"), SampleFolder(args.data, "validation")
     weights, augmentation = StageAWeights(), Augmentation()

@@ -1,0 +1,179 @@
+"""The card beside a checkpoint: what the weights are, from what data, with which command, how good, how bad.
+
+``python -m lca_core.train.model_card --run DIR --weights FILE.safetensors --data DIR`` reads log.csv and
+validation.csv of the run and writes FILE.md and FILE.log.csv. Numbers come from the logs, never from memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import platform
+import resource
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lca.errors import NotFoundError
+from lca_core.model.checkpoint import read_info
+from lca_core.model.network import LCAModel, parameter_count
+from lca_core.train.examples import Augmentation, SampleFolder
+from lca_core.train.losses import StageAWeights
+
+METRICS = (
+    ("psnr", "colour, all texels (dB)", "psnr_mean", "psnr_fill"),
+    ("psnr_dressed", "colour after the dressed second pass (dB)", "psnr_mean", "psnr_fill"),
+    ("psnr_unseen", "colour, unseen texels only (dB)", "psnr_unseen_mean", "psnr_unseen_fill"),
+    ("offset_mm", "clothing offset error (mm)", "offset_mm_zero", None),
+    ("correction_mm", "correction error (mm)", "correction_mm_template", None),
+    ("opacity_iou", "opacity IoU", None, None),
+    ("albedo", "albedo (dB)", None, None),
+)
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """A CSV of numbers."""
+    if not path.exists():
+        raise NotFoundError(f"{path.name} is missing in the run folder; train first.")
+    with path.open() as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def results_table(scores: dict[str, float]) -> str:
+    """Markdown table of ours beside both baselines, one block per number of views."""
+    counts = sorted({int(k[1:].split("/")[0]) for k in scores if k.startswith("n") and "/" in k})
+    lines = ["| views | quantity | ours | baseline: mean | baseline: spatial fill |", "|---|---|---|---|---|"]
+
+    def cell(key: str | None, n: int) -> str:
+        value = scores.get(f"n{n}/{key}") if key else None
+        return "" if value is None else f"{value:.2f}"
+
+    for n in counts:
+        for key, label, mean, fill in METRICS:
+            lines.append(f"| {n} | {label} | **{cell(key, n)}** | {cell(mean, n)} | {cell(fill, n)} |")
+    return "\n".join(lines)
+
+
+def curve(rows: Sequence[dict[str, float]], points: int = 12) -> str:
+    """Loss against steps, each a mean over its stretch of the log."""
+    keys = ("loss", "color", "offset", "correction")
+    lines = ["| steps | " + " | ".join(keys) + " |", "|---|" + "---|" * len(keys)]
+    for part in np.array_split(np.arange(len(rows)), min(points, len(rows))):
+        means = [float(np.mean([rows[i][k] for i in part])) for k in keys]
+        span = f"{int(rows[part[0]]['step'])}-{int(rows[part[-1]]['step'])}"
+        lines.append(f"| {span} | " + " | ".join(f"{m:.4g}" for m in means) + " |")
+    return "\n".join(lines)
+
+
+def data_recipe(folder: Path) -> dict[str, Any]:
+    """Counts and provenance of a sample folder (any ``meta`` stored in the samples is summarised)."""
+    train, held = SampleFolder(folder, "train"), SampleFolder(folder, "val")
+    meta: Counter[str] = Counter()
+    for i in range(min(len(held), 4)):
+        value = held[i].get("meta")
+        if value is not None:
+            try:
+                stored = json.loads(str(value))
+            except ValueError:
+                continue
+            meta.update(
+                {f"{k}={stored[k]}": 1 for k in ("generator", "version", "generator_version") if k in stored}
+            )
+    first = train[0]
+    manifest = folder / "manifest.json"
+    return {
+        "train": len(train),
+        "validation": len(held),
+        "views": len(first["images"]),
+        "image": first["images"].shape[1],
+        "uv": first["uv_albedo"].shape[0],
+        "generator": sorted(meta),
+        "manifest": json.loads(manifest.read_text()) if manifest.exists() else None,
+    }
+
+
+def write_card(run: Path, weights: Path, data: Path, command: str, notes: str = "") -> Path:
+    """Write ``<weights>.md`` and ``<weights>.log.csv``; returns the card's path."""
+    info = read_info(weights)
+    log, validation = read_rows(run / "log.csv"), read_rows(run / "validation.csv")
+    # The log may run ahead of the exported weights: the card describes the weights.
+    step = int(info.metadata["step"])
+    log = [r for r in log if r["step"] <= step] or log
+    scores = [r for r in validation if r["step"] <= step][-1] if validation else {}
+    loop = json.loads((run / "run.json").read_text())
+    recipe = data_recipe(data)
+    from lca_core.model.template import Template
+
+    model = LCAModel(info.config, Template.load(info.config.uv_size))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    seconds = log[-1]["elapsed"]
+    card = f"""# {info.config.name}
+
+Feed-forward avatar network in the design of Large-scale Codec Avatars, trained by this repository's own scripts on
+its own synthetic people. It is *not* the published model, whose code and weights are not available.
+
+| | |
+|---|---|
+| file | `{weights.name}`, fp16, sha256 `{info.sha256}` |
+| parameters | {parameter_count(model):,} |
+| licence | Apache-2.0 |
+| training | stage A (UV supervision only, no rasteriser), {int(log[-1]["step"])} steps, {seconds / 60:.0f} min of training |
+| hardware | CPU, one thread ({platform.machine()}); cores shared with other jobs; peak memory of this report {peak:.1f} GB |
+| libraries | torch {torch.__version__}, numpy {np.__version__}, Python {platform.python_version()} |
+| seed | {loop["seed"]} |
+| command | `{command}` |
+
+## Data
+Synthetic dressed adults from `lca_core.data` (CC0 asset pack, see NOTICE): {recipe["train"]} people for training,
+{recipe["validation"]} held out; {recipe["views"]} views of {recipe["image"]} px each with its own pose and expression; UV
+truth at {recipe["uv"]}. {"Generator: " + ", ".join(recipe["generator"]) + "." if recipe["generator"] else ""}
+Augmentation: {Augmentation()}.
+Loss weights: {StageAWeights()}.
+Loop: {json.dumps(loop)}.
+
+## Scores on held-out synthetic people
+UV space, at the network's {info.config.uv_size} x {info.config.uv_size} grid, averaged weights after step {int(scores.get("step", 0))}. "Mean" is the
+inverse texture map alone with the mean colour on unseen texels; "spatial fill" spreads seen colours over the body.
+These are synthetic numbers on our own data: do not compare them with published PSNRs.
+
+{results_table(scores)}
+
+## Training log
+Full log: `{weights.stem}.log.csv`.
+
+{curve(log)}
+
+## Known limits
+- Never saw a photograph. Skin, hair and cloth of real people are outside its training domain: visible colour is
+  copied from the input, unseen regions and clothing thickness are guesses.
+- Stage A only: no image loss, so corrections of colour and orientation ({"`color`, `quat`"} of the correction branch) are
+  untrained and stay zero; expression comes from the body's own shapes plus a learned residual.
+- Offsets follow the body normal: hair and skirts are described poorly.
+{notes}
+"""  # noqa: E501
+    path = weights.with_suffix(".md")
+    path.write_text(card)
+    shutil.copyfile(run / "log.csv", weights.with_name(weights.stem + ".log.csv"))
+    return path
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--command", default="", help="the training command, as the reader should type it")
+    parser.add_argument("--notes", default="")
+    args = parser.parse_args(arguments)
+    print(write_card(args.run, args.weights, args.data, args.command, args.notes))
+
+
+if __name__ == "__main__":
+    main()
