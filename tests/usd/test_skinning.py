@@ -94,6 +94,9 @@ def test_contract_of_orientations_shapes_and_colours_gives_the_baked_rig(
     for weight, target in zip(weights, binding.GetBlendShapeTargetsRel().GetTargets()):
         shape = stage.GetPrimAtPath(target)
         index = np.asarray(shape.GetAttribute("pointIndices").Get())
+        if not shape.GetAttribute("lca:orientationOffsets"):
+            assert target.name == "tongueOut"  # the shape that moves nothing
+            continue
         quats[index] += weight * arrays.wxyz(shape.GetAttribute("lca:orientationOffsets").Get())
         log_scales[index] += weight * np.asarray(shape.GetAttribute("lca:scaleOffsets").Get(), np.float64)
         dc[index] += weight * np.asarray(shape.GetAttribute("lca:dcOffsets").Get(), np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -224,10 +225,9 @@ def test_controls_carry_the_limits_and_labels_of_the_rig(make_package: Any, tmp_
     assert (jaw.GetDisplayGroup(), jaw.GetDisplayName()) == ("face", "Open")
 
 
-def test_controls_and_joint_hints_are_those_of_the_shipped_rig(template: Path, tmp_path: Path) -> None:
-    export_usd(template, tmp_path / "a.usdz")
-    stage = Usd.Stage.Open(str(tmp_path / "a.usdz"))
+def test_controls_and_joint_hints_are_those_of_the_shipped_rig(make_package: Any, tmp_path: Path) -> None:
     rig = RigDescription.default()
+    stage = opened(make_package(60, rig=json.loads(rig.to_json())), tmp_path)
     scope = stage.GetPrimAtPath("/Avatar/Rig/Controls")
     written = {}
     for attribute in scope.GetPropertiesInNamespace("rig"):
@@ -294,7 +294,9 @@ def test_pose_shapes_are_optional_and_say_which_they_are(plain: Any, tmp_path: P
 def test_report_tells_sizes_and_rounding(plain: Any, tmp_path: Path) -> None:
     report = export_usd(plain.path, tmp_path / "a.usdc")
     assert report.total_bytes == sum(f.stat().st_size for f in tmp_path.rglob("*") if f.is_file())
-    assert report.bytes_per_splat == report.total_bytes / 300
+    mesh = export_usd(plain.path, tmp_path / "mesh" / "a.usdc", preset="apple")
+    assert mesh.bytes_per_splat == 0 and abs(mesh.total_bytes - report.mesh_bytes) < 100
+    assert 50 < report.bytes_per_splat < report.total_bytes / 300
     assert report.quantisation["position_mm"] == 0
     assert 0 < report.quantisation["rotation_deg"] < 0.07 and 0 < report.quantisation["scale_percent"] < 0.05
     assert "B/splat" in report.summary()

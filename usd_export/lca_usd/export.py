@@ -8,21 +8,22 @@ renamed into place; an error leaves the old file as it was.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pxr import Sdf, Usd, UsdGeom, UsdSkel
+from pxr import Usd, UsdGeom, UsdSkel
 
 from lca.errors import InvalidInputError, LcaError
 from lca_bridge.wire.package import AvatarPackage
 from lca_usd import skeleton
 from lca_usd.asset import Asset, load_asset, without_splats
-from lca_usd.files import staging
+from lca_usd.files import staging, write_usdz
 from lca_usd.motion import MotionLike, SkelFrames, read_motion, rest_clip, skel_frames
-from lca_usd.rules import SplatPrim, posed_gap
+from lca_usd.rules import SplatPrim, posed_gap, spread
 from lca_usd.splats import BODY, FLOAT, GROUP, Precision
 from lca_usd.stage import (
     ROOT,
@@ -33,20 +34,20 @@ from lca_usd.stage import (
     skel_root_extent,
 )
 from lca_usd.validate import ERROR, Issue, validate
-from lca_usd.zip import write_usdz
 
 PRESETS: dict[str, Layout] = {
     "usd": Layout(),
     "float": Layout(precision=FLOAT),
-    "small": Layout(precision=Precision(positions=True)),
+    "small": Layout(precision=Precision(positions=True), splat_deltas=False),
     "blender": Layout(("pointsMesh", "proxyMesh", "points", "splat")),
     "apple": Layout(("proxyMesh",)),
 }
-"""usd: Tier A, half twins, float positions. float: no halfs. small: half positions too. blender: opens with
-Points that carry every splat attribute, and the mesh. apple: the skinned proxy mesh alone."""
+"""usd: Tier A, half twins, float positions. float: no halfs. small: half positions too, shapes move positions
+only. blender: opens with Points that carry every splat attribute, and the mesh. apple: the skinned proxy mesh
+alone."""
 
 TEXTURE = "proxy.png"
-MARGIN_ROUNDS = 4
+MARGIN_ROUNDS, MARGIN_FRAMES = 4, 96
 
 
 class UsdInvalidError(LcaError):
@@ -69,7 +70,8 @@ class ExportReport:
 
     Attributes:
         path: the file to open; files: every file written, with bytes.
-        gaussians: splat count; bytes_per_splat: all bytes of the export over it.
+        gaussians: splat count.
+        mesh_bytes: what the rig and the proxy mesh with its texture cost of the total; the rest are splats.
         representations: variants in the file, the selected one first.
         frames: animation frames, 0 for an avatar at rest.
         quantisation: largest error of each splat attribute against the package, in the unit its key names.
@@ -82,6 +84,7 @@ class ExportReport:
     gaussians: int
     representations: tuple[str, ...]
     frames: int = 0
+    mesh_bytes: int = 0
     quantisation: dict[str, float] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
 
@@ -92,14 +95,17 @@ class ExportReport:
 
     @property
     def bytes_per_splat(self) -> float:
-        """All bytes over the splat count."""
-        return self.total_bytes / self.gaussians
+        """Bytes of splats with their skin and shapes, over the splat count; 0 for an export without
+        splats."""
+        return (self.total_bytes - self.mesh_bytes) / self.gaussians
 
     def summary(self) -> str:
         """A few lines for a terminal or a job log."""
         lines = [
-            f"{self.path.name}: {self.total_bytes / 1024:.0f} KiB, {self.gaussians} splats, "
-            f"{self.bytes_per_splat:.1f} B/splat, preset {self.preset}, {' | '.join(self.representations)}"
+            f"{self.path.name}: {self.total_bytes / 1024:.0f} KiB, preset {self.preset}, "
+            f"{' | '.join(self.representations)}",
+            f"{self.gaussians} splats at {self.bytes_per_splat:.1f} B/splat; rig, mesh and texture "
+            f"{self.mesh_bytes / 1024:.0f} KiB",
         ]
         if self.frames:
             lines.append(f"{self.frames} frames")
@@ -143,8 +149,9 @@ def export_usd(
     asset = _fitting(load_asset(package, pose_shapes=pose_shapes), layout)
     with staging(target) as work:
         files = _write_asset(asset, layout, target.name, work)
+        mesh_bytes = _mesh_bytes(asset, layout, files, work)
         notes = _validated(work / target.name)
-    return _report(target, preset, files, asset, layout, 0, notes)
+    return _report(target, preset, files, mesh_bytes, asset, layout, 0, notes)
 
 
 def export_shot(
@@ -173,21 +180,26 @@ def export_shot(
     frames = skel_frames(asset, clip)
     layout = replace(layout, margin=_margin_for(asset, layout, frames))
     with staging(target) as work:
-        stem = target.stem
-        crate = work / f"{stem}_avatar.usdc"
-        files = _write_crate(asset, layout, crate, f"{stem}_avatar_textures")
-        shot = work / f"{stem}.usdc"
+        # Inside a package names are fixed, so that its bytes do not depend on what it is called.
+        packed = target.suffix.lower() == ".usdz"
+        stem = "avatar" if packed else f"{target.stem}_avatar"
+        crate = work / f"{stem}.usdc"
+        files = _write_crate(asset, layout, crate, "textures" if packed else f"{stem}_textures")
+        shot = work / ("shot.usdc" if packed else target.name)
         _write_shot(asset, layout, frames, clip.fps, crate.name, shot)
-        files = {shot.name: shot.stat().st_size, **files}
-        if target.suffix.lower() == ".usdz":
+        shot_bytes = shot.stat().st_size
+        files = {shot.name: shot_bytes, **files}
+        if packed:
             files = _pack(work, target.name, list(files))
+        # The shot layer drives both; it counts as rig.
+        mesh_bytes = _mesh_bytes(asset, layout, files, work) + shot_bytes
         notes = _validated(work / target.name)
-    return _report(target, preset, files, asset, layout, len(clip), notes)
+    return _report(target, preset, files, mesh_bytes, asset, layout, len(clip), notes)
 
 
 def _write_asset(asset: Asset, layout: Layout, name: str, work: Path) -> dict[str, int]:
     if name.lower().endswith(".usdz"):
-        crate = work / f"{Path(name).stem}.usdc"
+        crate = work / "avatar.usdc"
         return _pack(work, name, list(_write_crate(asset, layout, crate, "textures")))
     return _write_crate(asset, layout, work / name, f"{Path(name).stem}_textures")
 
@@ -208,6 +220,15 @@ def _write_crate(asset: Asset, layout: Layout, crate: Path, texture_folder: str)
     stage.GetRootLayer().Save()
     files[crate.name] = crate.stat().st_size
     return files
+
+
+def _mesh_bytes(asset: Asset, layout: Layout, files: dict[str, int], work: Path) -> int:
+    """Bytes of this export that are not splats, found by writing the same asset without them."""
+    if not any(group.endswith(("/Splats", "/Points")) for group in layout.groups):
+        return sum(files.values())
+    with tempfile.TemporaryDirectory(dir=work.parent, prefix=f"{work.name}.") as folder:
+        bare = replace(layout, representations=("proxyMesh",))
+        return sum(_write_crate(asset, bare, Path(folder) / "bare.usdc", "textures").values())
 
 
 def _write_shot(
@@ -247,7 +268,7 @@ def _margin_for(asset: Asset, layout: Layout, frames: SkelFrames) -> float:
         stage = Usd.Stage.CreateInMemory()
         root = build_stage(stage, asset, single, frames, None)
         skeleton.author_samples(UsdSkel.Animation(stage.GetPrimAtPath(skeleton.ANIMATION)), frames)
-        times = [Usd.TimeCode(frame) for frame in range(len(frames))]
+        times = [Usd.TimeCode(frame) for frame in spread(len(frames), MARGIN_FRAMES)]
         splat = SplatPrim(stage.GetPrimAtPath(BODY))
         gap = max(posed_gap(splat, [(time, skel_root_extent(root, time)) for time in times]), default=0.0)
         if gap <= 0:
@@ -283,6 +304,7 @@ def _report(
     target: Path,
     preset: str,
     files: dict[str, int],
+    mesh_bytes: int,
     asset: Asset,
     layout: Layout,
     frames: int,
@@ -295,6 +317,7 @@ def _report(
         gaussians=len(asset.splats),
         representations=layout.representations,
         frames=frames,
+        mesh_bytes=mesh_bytes,
         quantisation=quantisation(asset, layout.precision),
         issues=notes,
     )
@@ -327,9 +350,9 @@ def _unit(quats: Any) -> Any:
 def _check_suffix(target: Path) -> None:
     if target.suffix.lower() not in (".usdz", ".usdc"):
         raise InvalidInputError(f"{target.name} is not a USD file name; end it in .usdz or .usdc.")
-    if not Sdf.Path.IsValidIdentifier("_" + target.stem.replace("-", "_").replace(".", "_")):
+    if set(target.name) & set("@[]#?") or not target.name.isprintable():
         raise InvalidInputError(
-            f"{target.name} holds characters that USD packages cannot carry; use letters, digits, - and _."
+            f"{target.name!r} holds characters that USD asset paths cannot carry (@ [ ] # ?); rename it."
         )
 
 

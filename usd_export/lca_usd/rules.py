@@ -260,12 +260,20 @@ def skel_root_extent_holds_motion(splat: SplatPrim) -> Iterator[str]:
         return
     extent = root.GetExtentAttr()
     times = [Usd.TimeCode(time) for time in extent.GetTimeSamples()] or [Usd.TimeCode.Default()]
-    picked = times[:: max(1, -(-len(times) // MAX_MOTION_SAMPLES))]
-    boxes = [(time, extent.Get(time)) for time in picked]
+    boxes = [(times[k], extent.Get(times[k])) for k in spread(len(times), MAX_MOTION_SAMPLES)]
     known = [(time, box) for time, box in boxes if box is not None and len(box) == 2]
     for (time, _), gap in zip(known, posed_gap(splat, known)):
         if not gap <= ROW_TOLERANCE:
             yield f"at {time} the skinned splats leave the SkelRoot's extent by {gap:.4g} m"
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most about ``most`` evenly spaced numbers of ``range(count)``; a larger ``most`` keeps the
+    smaller's."""
+    step = 1
+    while count > step * most:
+        step *= 2
+    return list(range(0, count, step))
 
 
 def posed_gap(splat: SplatPrim, boxes: Sequence[tuple[Usd.TimeCode, Vt.Vec3fArray]]) -> Iterator[float]:

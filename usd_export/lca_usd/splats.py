@@ -59,7 +59,11 @@ def splat_bounds(
 
 
 def define_splats(
-    stage: Usd.Stage, splats: Splats, precision: Precision, margin: float = EXTENT_MARGIN
+    stage: Usd.Stage,
+    splats: Splats,
+    precision: Precision,
+    margin: float = EXTENT_MARGIN,
+    splat_deltas: bool = True,
 ) -> Usd.Prim:
     """``Geom/Splats/body`` with its data, colour space, extent (3 sigma + ``margin`` m), skin and
     ``shapes/*``."""
@@ -76,7 +80,8 @@ def define_splats(
     for shape in splats.shapes:
         path = Sdf.Path(f"{BODY}/shapes/{shape.name}")
         target = skeleton.define_blend_shape(stage, path, shape.index, shape.offsets).GetPrim()
-        _author_extra_deltas(target, shape.quats, shape.log_scales, shape.dc)
+        if splat_deltas:
+            _author_extra_deltas(target, shape.quats, shape.log_scales, shape.dc)
         shapes.append((shape.name, path))
     skeleton.bind(prim, splats.joint_indices, splats.joint_weights, shapes)
     return prim
@@ -133,18 +138,20 @@ def _author_extra_deltas(
     log_scales: npt.NDArray[np.float32],
     dc: npt.NDArray[np.float32],
 ) -> None:
-    """What BlendShape has no slot for, in the rows of ``pointIndices``; readers that do not know them lose
-    only that."""
+    """What BlendShape has no slot for, row by row with ``pointIndices``; an array of zeros alone is left out.
+
+    ``lca:orientationOffsets`` quath[], ``lca:scaleOffsets`` half3[] (log), ``lca:dcOffsets`` half3[]:
+    additive at weight 1. Readers that do not know them lose only that.
+    """
     types = Sdf.ValueTypeNames
-    if len(quats) == 0:
-        quats, log_scales = np.zeros((1, 4), np.float32), np.zeros((1, 3), np.float32)
-        dc = log_scales
-    for name, kind, value in (
-        ("lca:orientationOffsets", types.QuathArray, arrays.quath(quats)),
-        ("lca:scaleOffsets", types.Half3Array, arrays.vec3h(log_scales)),
-        ("lca:dcOffsets", types.Half3Array, arrays.vec3h(dc)),
+    for name, kind, values, convert in (
+        ("lca:orientationOffsets", types.QuathArray, quats, arrays.quath),
+        ("lca:scaleOffsets", types.Half3Array, log_scales, arrays.vec3h),
+        ("lca:dcOffsets", types.Half3Array, dc, arrays.vec3h),
     ):
-        prim.CreateAttribute(name, kind, custom=True, variability=Sdf.VariabilityUniform).Set(value)
+        if values.any():
+            attribute = prim.CreateAttribute(name, kind, custom=True, variability=Sdf.VariabilityUniform)
+            attribute.Set(convert(values))
 
 
 def define_points(stage: Usd.Stage, splats: Splats) -> UsdGeom.Points:

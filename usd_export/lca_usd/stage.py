@@ -8,6 +8,7 @@ The layout of a file is shown in docs/usd.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pxr import Kind, Sdf, Usd, UsdGeom, UsdSkel, Vt
@@ -38,12 +39,14 @@ class Layout:
     Attributes:
         representations: variants, the first is selected. A single one means no variant set (flat file).
         precision: half or float twins of the splats.
+        splat_deltas: shapes also carry what they do to orientation, size and colour (20 bytes a row).
         margin: metres by which the splats' bind extent exceeds their 3 sigma box.
     """
 
     representations: tuple[str, ...] = ("splat", "proxyMesh", "both")
     precision: splats.Precision = splats.HALF
     margin: float = splats.EXTENT_MARGIN
+    splat_deltas: bool = True
 
     @property
     def groups(self) -> frozenset[str]:
@@ -73,7 +76,7 @@ def build_stage(
     if asset.pose_map is not None:
         _author_pose_map(stage, asset)
     if splats.GROUP in layout.groups:
-        body = splats.define_splats(stage, asset.splats, layout.precision, layout.margin)
+        body = splats.define_splats(stage, asset.splats, layout.precision, layout.margin, layout.splat_deltas)
         apply_contract(body, asset.splats.degree)
         if asset.pose_map is not None:
             body.CreateRelationship("lca:correctives", custom=False).SetTargets(
@@ -130,6 +133,8 @@ def _author_asset_info(root: Usd.Prim, asset: Asset) -> None:
     model = Usd.ModelAPI(root)
     model.SetKind(Kind.Tokens.component)
     model.SetAssetName(asset.name or "avatar")
+    # The layer itself: readers resolve the identifier relative to where it stands.
+    model.SetAssetIdentifier(Sdf.AssetPath(f"./{Path(root.GetStage().GetRootLayer().identifier).name}"))
     model.SetAssetVersion(str(asset.info.get("generator", "")))
     root.SetAssetInfoByKey("lca:licence", str(asset.info.get("inputs_licence", "")))
 
@@ -150,7 +155,7 @@ def _author_pose_map(stage: Usd.Stage, asset: Asset) -> None:
 
 
 def _layer_data(asset: Asset) -> dict[str, Any]:
-    weights = asset.info.get("weights") or {}
+    weights, files = asset.info.get("weights") or {}, asset.info.get("files") or {}
     lca = {
         "schema": str(asset.info.get("schema", "")),
         "name": asset.name,
@@ -159,6 +164,7 @@ def _layer_data(asset: Asset) -> dict[str, Any]:
         "inputsLicence": str(asset.info.get("inputs_licence", "")),
         "weights": {key: str(weights.get(key, "")) for key in ("config", "sha256", "licence")},
         "gaussianCount": len(asset.splats),
+        "canonicalSha256": str((files.get("canonical.safetensors") or {}).get("sha256", "")),
         "splatOrder": "morton21",
     }
     return {"lca": lca}
