@@ -135,6 +135,19 @@ def test_nvidias_default_rules_find_nothing(plain: Any, moves: Any, tmp_path: Pa
     assert nvidia_issues(tmp_path / "shot.usdz") == []
 
 
+def test_nvidias_splat_rule_passes_floats_and_rejects_legal_halfs(plain: Any, tmp_path: Path) -> None:
+    """VG.035 knows only the float twins; Tier A fails it by design, for the four half attributes and no
+    more."""
+    for preset in ("float", "usd"):
+        export_usd(plain.path, tmp_path / f"{preset}.usdc", preset=preset, representation="splat")
+    assert nvidia_issues(tmp_path / "float.usdc", splat_rule=True) == []
+    waived = nvidia_issues(tmp_path / "usd.usdc", splat_rule=True)
+    assert waived
+    for name in ("orientations", "scales", "sphericalHarmonicsCoefficients"):
+        assert any(name in finding for finding in waived), waived
+    assert not any("positions" in finding or "opacities" in finding for finding in waived)
+
+
 def test_codeless_schema_gives_fallbacks_in_a_fresh_process(plain: Any, tmp_path: Path) -> None:
     """With the plug-in the contract's attributes are built in, and our files are as valid as without it."""
     program = """

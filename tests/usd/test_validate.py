@@ -217,7 +217,8 @@ def test_an_invalid_result_is_not_written(
 
     def build_with_fault(stage: Usd.Stage, *rest: Any) -> Usd.Prim:
         root = build(stage, *rest)
-        half_unit_quats(stage.GetPrimAtPath(BODY))
+        if body := stage.GetPrimAtPath(BODY):
+            half_unit_quats(body)
         return root
 
     monkeypatch.setattr(export_module, "build_stage", build_with_fault)

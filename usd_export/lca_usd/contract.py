@@ -19,10 +19,11 @@ SCHEMA_FOLDER = Path(__file__).parent / "schema"
 TEXT = (
     "1. Shapes and correctives act in bind space: positions add offsets, quaternions add "
     "lca:orientationOffsets and are renormalised, log scales add lca:scaleOffsets, SH band 0 adds "
-    "lca:dcOffsets (absent arrays are zero). 2. Positions then follow UsdSkel linear blend skinning, identity geomBindTransform, "
-    "4 influences, heaviest first. 3. orientationMode blendedRotation: q' = normalise(sum_j w_j s_j q_j) q "
-    "with q_j the rotation of joint j's skinning matrix and s_j its sign towards the heaviest joint; scales "
-    "unchanged. 4. shRotation rotate: bands above 0 turn by the same rotation. 5. Opacity is not deformed."
+    "lca:dcOffsets (absent arrays are zero). 2. Positions then follow UsdSkel linear blend skinning, "
+    "identity geomBindTransform, 4 influences, heaviest first. 3. orientationMode blendedRotation: q' = "
+    "normalise(sum_j w_j s_j q_j) q with q_j the rotation of joint j's skinning matrix and s_j its sign "
+    "towards the heaviest joint; scales unchanged. 4. shRotation rotate: bands above 0 turn by the same "
+    "rotation. 5. Opacity is not deformed."
 )
 
 
