@@ -17,6 +17,7 @@ from mathutils import Matrix, Vector
 from numpy.typing import NDArray
 
 from ..core.frames import BoneFrames, Skeleton, eye_side
+from . import compat
 
 Y_UP_TO_Z_UP = Matrix.Rotation(math.radians(90.0), 4, "X")
 BODY, FINGERS, FACE, CONTROLS, MECHANISM = "Body", "Finger joints", "Face joints", "Controls", "MCH"
@@ -65,13 +66,9 @@ def build_armature(name: str, bones: list[BoneSpec], collection: bpy.types.Colle
     rig.show_in_front = True
     rig.matrix_world = Y_UP_TO_Z_UP
     collection.objects.link(rig)
-    view_layer = bpy.context.view_layer
     if bpy.context.object is not None and bpy.context.object.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
-    for other in view_layer.objects:
-        other.select_set(False)
-    view_layer.objects.active = rig
-    rig.select_set(True)
+    compat.select_only(rig)
     bpy.ops.object.mode_set(mode="EDIT")
     try:
         for spec in bones:

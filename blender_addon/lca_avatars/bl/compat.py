@@ -47,7 +47,7 @@ def new_pointcloud(name: str, positions: NDArray[np.floating]) -> bpy.types.Obje
     with bpy.context.temp_override(
         object=obj, active_object=obj, selected_objects=[obj], selected_editable_objects=[obj]
     ):
-        _select_only(obj)
+        select_only(obj)
         bpy.ops.object.convert(target="POINTCLOUD")
     scene.collection.objects.unlink(obj)
     if mesh.name in bpy.data.meshes and mesh.users == 0:
@@ -56,7 +56,8 @@ def new_pointcloud(name: str, positions: NDArray[np.floating]) -> bpy.types.Obje
     return obj
 
 
-def _select_only(obj: bpy.types.Object) -> None:
+def select_only(obj: bpy.types.Object) -> None:
+    """Make ``obj`` active and the only selected object of the view layer."""
     view_layer = bpy.context.view_layer
     for other in view_layer.objects:
         other.select_set(False)

@@ -19,7 +19,7 @@ from ..core import bind as binding
 from ..core.deps import errors, package
 from ..core.frames import Skeleton, bone_frames
 from ..core.rig_info import RigInfo, read_rig
-from . import armature, controls, face, fingers, gaze, materials, proxy, splats, widgets
+from . import armature, compat, controls, face, fingers, gaze, materials, proxy, splats, widgets
 from .drivers import add_control
 
 AVATAR_ID = "lca_avatar"
@@ -105,6 +105,7 @@ def _build(
         obj[ROLE] = role
     mesh.hide_render = True
     set_display(mesh, cloud, "PROXY")
+    compat.select_only(rig)
     context.view_layer.update()
     return AvatarHandles(rig, mesh, cloud, info)
 
