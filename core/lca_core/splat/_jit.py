@@ -1,19 +1,15 @@
 """How this room compiles: numba decorators with one set of flags and a cache folder that always works.
 
-Kernels release the GIL, are cached on disk and run on numba's OpenMP or TBB layer. The cache lies beside
-the package; when that folder is read-only it lies in the user's cache folder, and as a last resort in a
-private temporary folder.
+Kernels release the GIL and are cached on disk. The cache lies beside the package; when that folder is
+read-only it lies in the user's cache folder, and as a last resort in a private temporary folder.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,31 +75,7 @@ _CACHE = bool(
     or _writable(Path(__file__).parent / "__pycache__")
 )
 
-helper: Any = njit(cache=_CACHE, nogil=True, fastmath=SAFE_FASTMATH)
-"""Serial code, safe for NaN."""
-parallel: Any = njit(cache=_CACHE, nogil=True, fastmath=SAFE_FASTMATH, parallel=True)
-"""Code with ``prange``, safe for NaN."""
+kernel: Any = njit(cache=_CACHE, nogil=True, fastmath=SAFE_FASTMATH)
+"""Code that is safe for NaN."""
 pixel: Any = njit(cache=_CACHE, nogil=True, fastmath=True, error_model="numpy")
 """Innermost pixel loops, where NaN never decides anything."""
-
-_serial = threading.RLock()
-_ready = False
-
-
-@contextlib.contextmanager
-def launch() -> Iterator[int]:
-    """Hold this around parallel kernels; yields the number of workers.
-
-    The first launch of a process is serialised (numba starts its threads then). Afterwards calls from
-    several threads run at the same time, except on the ``workqueue`` layer, which aborts the process on
-    concurrent calls.
-    """
-    global _ready
-    if _ready and numba.threading_layer() != "workqueue":
-        yield numba.get_num_threads()
-        return
-    with _serial:
-        yield numba.get_num_threads()
-        with contextlib.suppress(ValueError):  # raised while no parallel kernel has run yet
-            numba.threading_layer()
-            _ready = True

@@ -2,9 +2,10 @@
 
 In: batched float32 CPU tensors as ``render`` lays them out. Out: images and the per-view tensors of
 ``meta``. The two steps are separate functions, so ``meta["means2d"].retain_grad()`` works as with gsplat.
-Arrays cross over without copies; all scratch memory belongs to the call, so calls from several threads do
-not meet. Do not ``fork()`` a process after the first call: the OpenMP threads do not survive it (use the
-spawn or forkserver start method).
+Arrays cross over without copies; all scratch
+memory belongs to the call, so calls from several threads do not meet. Results have the same bits on any
+number
+of threads.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from torch.autograd.function import once_differentiable
 
 from lca.errors import ExhaustedError
 from lca_core.splat import _project, _raster, _tiles
-from lca_core.splat._jit import launch
 from lca_core.splat._settings import Settings
+from lca_core.splat._threads import share, worker_count
 
 Array = np.ndarray
 CHUNK = 4  # features blended per pass
+GRAIN, ENTRY_GRAIN = 4096, 16384  # Gaussians and tile entries that are worth another thread
 MAX_ENTRIES = 1 << 29
 """Most tile-list entries of one view (32 GB with gradients): beyond it the scene or the camera is broken."""
 
@@ -41,6 +43,8 @@ class _Lists:
     lists: Array
     tiles: Array
     tiles_x: int
+    workers: int
+    raster_workers: int
 
 
 def _numpy(tensor: Tensor) -> Array:
@@ -77,16 +81,17 @@ class Project(torch.autograd.Function):
         means2d, depths = _empty(batch, views, n, 2), _empty(batch, views, n)
         conics, factors = _empty(batch, views, n, 3), _empty(batch, views, n)
         f = np.float32
-        with launch():
-            for b in range(batch):
-                scene = [_numpy(t[b]) for t in (means, quats, scales, opacities)]
-                for c in range(views):
-                    _project.project_forward(
-                        *scene, _camera(viewmats[b, c], ks[b, c]), settings.width, settings.height,
-                        f(settings.eps2d), f(settings.near), f(settings.far), f(settings.radius_clip),
-                        settings.antialiased,
-                        *(t[b, c].numpy() for t in (radii, means2d, depths, conics, factors)),
-                    )  # fmt: skip
+        workers = worker_count(n, GRAIN)
+        for b in range(batch):
+            scene = [_numpy(t[b]) for t in (means, quats, scales, opacities)]
+            for c in range(views):
+                share(
+                    _project.project_forward, workers,
+                    *scene, _camera(viewmats[b, c], ks[b, c]), settings.width, settings.height,
+                    f(settings.eps2d), f(settings.near), f(settings.far), f(settings.radius_clip),
+                    settings.antialiased, *(t[b, c].numpy() for t in (radii, means2d, depths, conics,
+                    factors)),
+                )  # fmt: skip
         ctx.settings = settings
         ctx.save_for_backward(means, quats, scales, viewmats, ks, radii)
         ctx.mark_non_differentiable(radii)
@@ -106,34 +111,38 @@ class Project(torch.autograd.Function):
         outputs = [torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (means, quats, scales)]
         g_view = _zeros(*viewmats.shape)
         blocks = (means.shape[1] + _project.GRAIN - 1) // _project.GRAIN
-        with launch():
-            for b in range(radii.shape[0]):
-                scene = [_numpy(t[b]) for t in (means, quats, scales)]
-                for c in range(radii.shape[1]):
-                    partial = np.empty((blocks, 12))
-                    _project.project_backward(
-                        *scene, _camera(viewmats[b, c], ks[b, c]), settings.width, settings.height,
-                        np.float32(settings.eps2d), settings.antialiased, radii[b, c].numpy(),
-                        *(g[b, c].numpy() for g in gradients), *(t[b].numpy() for t in outputs), partial,
-                    )  # fmt: skip
-                    total = torch.from_numpy(partial.sum(axis=0))
-                    g_view[b, c, :3, :3] = total[:9].view(3, 3)
-                    g_view[b, c, :3, 3] = total[9:]
+        workers = worker_count(means.shape[1], GRAIN)
+        for b in range(radii.shape[0]):
+            scene = [_numpy(t[b]) for t in (means, quats, scales)]
+            for c in range(radii.shape[1]):
+                partial = np.empty((blocks, 12))
+                share(
+                    _project.project_backward, workers,
+                    *scene, _camera(viewmats[b, c], ks[b, c]), settings.width, settings.height,
+                    np.float32(settings.eps2d), settings.antialiased, radii[b, c].numpy(),
+                    *(g[b, c].numpy() for g in gradients), *(t[b].numpy() for t in outputs), partial,
+                )  # fmt: skip
+                total = torch.from_numpy(partial.sum(axis=0))
+                g_view[b, c, :3, :3] = total[:9].view(3, 3)
+                g_view[b, c, :3, 3] = total[9:]
         return (*outputs, None, g_view, None, None)
 
 
-def _build_lists(view: tuple[Array, ...], width: int, height: int, workers: int) -> _Lists:
+def _build_lists(view: tuple[Array, ...], width: int, height: int) -> _Lists:
     """Depth order, records (without features) and tile lists of one view's projection results."""
     means2d, conics, opacities, radii, depths = view
     n = depths.shape[0]
     order = np.empty(n, np.int32)
     count = _tiles.depth_order(depths, radii, order, np.empty((3, n), np.uint32))
     order = order[:count]
+    workers = worker_count(count, GRAIN)
     tiles_x, tiles_y = (width + 7) // 8, (height + 7) // 8
     records = np.empty((count, _tiles.RECORD), np.float32)
     boxes = np.empty((count, 4), np.int32)
     rooms = np.empty(workers, np.int64)
-    _tiles.pack(order, means2d, conics, opacities, radii, width, height, workers, records, boxes, rooms)
+    share(
+        _tiles.pack, workers, order, means2d, conics, opacities, radii, width, height, records, boxes, rooms
+    )
     room = int(rooms.sum())
     if room > MAX_ENTRIES:
         raise ExhaustedError(
@@ -144,19 +153,21 @@ def _build_lists(view: tuple[Array, ...], width: int, height: int, workers: int)
     starts = np.empty(count, np.int64)
     slots = np.empty(room, np.int32)
     counts = np.zeros((workers, tiles_x * tiles_y), np.int32)
-    _tiles.touch(records, boxes, np.cumsum(rooms) - rooms, tiles_x, starts, slots, counts)
+    share(_tiles.touch, workers, records, boxes, np.cumsum(rooms) - rooms, tiles_x, starts, slots, counts)
     ends = np.empty(tiles_x * tiles_y + 1, np.int64)
     lists = np.empty(_tiles.offsets(counts, ends), np.int32)
-    _tiles.scatter(boxes, starts, slots, counts, lists)
+    share(_tiles.scatter, workers, boxes, starts, slots, counts, lists)
     lengths = np.diff(ends)
-    tiles = np.argsort(-lengths, kind="stable") if workers > 1 else np.arange(lengths.size)
-    return _Lists(order, records, boxes, starts, slots, ends, lists, tiles, tiles_x)
+    raster_workers = worker_count(lists.size, ENTRY_GRAIN)
+    # long lists are dealt first, so that every worker gets about the same number of entries
+    tiles = np.argsort(-lengths, kind="stable") if raster_workers > 1 else np.arange(lengths.size)
+    return _Lists(order, records, boxes, starts, slots, ends, lists, tiles, tiles_x, workers, raster_workers)
 
 
 def _use_features(state: _Lists, features: Array) -> tuple[int, ...]:
     """Put up to four features (N, <= 4) into the records; returns the ``channels`` argument of the
     kernels."""
-    _tiles.pack_features(state.order, np.ascontiguousarray(features), state.records)
+    share(_tiles.pack_features, state.workers, state.order, np.ascontiguousarray(features), state.records)
     return (0,) * features.shape[1]
 
 
@@ -173,23 +184,23 @@ class Rasterize(torch.autograd.Function):
         image, through = _empty(views, height, width, d), _empty(views, height, width)
         keep = any(ctx.needs_input_grad)
         states: list[_Lists] = []
-        with launch() as workers:
-            for v in range(views):
-                colours = _numpy(features[v])
-                arrays = (_numpy(t[v]) for t in (means2d, conics, opacities, radii, depths))
-                state = _build_lists(tuple(arrays), width, height, workers)
-                out = image[v].numpy()
-                for first in range(0, d, CHUNK):
-                    channels = _use_features(state, colours[:, first : first + CHUNK])
-                    target = out if d <= CHUNK else np.empty((height, width, len(channels)), np.float32)
-                    _raster.raster_forward(
-                        state.tiles, state.ends, state.lists, state.records, width, height, state.tiles_x,
-                        workers, channels, target, through[v].numpy(),
-                    )  # fmt: skip
-                    if target is not out:
-                        out[..., first : first + CHUNK] = target
-                if keep:
-                    states.append(state)
+        for v in range(views):
+            colours = _numpy(features[v])
+            arrays = (_numpy(t[v]) for t in (means2d, conics, opacities, radii, depths))
+            state = _build_lists(tuple(arrays), width, height)
+            out = image[v].numpy()
+            for first in range(0, d, CHUNK):
+                channels = _use_features(state, colours[:, first : first + CHUNK])
+                target = out if d <= CHUNK else np.empty((height, width, len(channels)), np.float32)
+                share(
+                    _raster.raster_forward, state.raster_workers,
+                    state.tiles, state.ends, state.lists, state.records, width, height, state.tiles_x,
+                    channels, target, through[v].numpy(),
+                )  # fmt: skip
+                if target is not out:
+                    out[..., first : first + CHUNK] = target
+            if keep:
+                states.append(state)
         ctx.states, ctx.holder = states, holder
         ctx.save_for_backward(opacities, features, image, through)
         ctx.set_materialize_grads(False)
@@ -208,30 +219,31 @@ class Rasterize(torch.autograd.Function):
         g_opacities, g_features = _zeros(views, n), _zeros(views, n, d)
         absolute = (0,) if ctx.holder is not None else ()
         g_absolute = _zeros(views, n if absolute else 0, 2)
-        with launch() as workers:
-            for v, state in enumerate(ctx.states):
-                opaque, colours = _numpy(opacities[v]), _numpy(features[v])
-                cotangent, alpha = g_image[v].numpy(), _numpy(g_alpha[v])
-                for first in range(0, d, CHUNK):
-                    part = slice(first, first + CHUNK)
-                    channels = _use_features(state, colours[:, part]) if d > CHUNK else (0,) * d
-                    columns = _raster.MOMENTS + len(channels) + 2 * len(absolute)
-                    grads = np.empty((state.lists.size, columns), np.float32)
-                    _raster.raster_backward(
-                        state.tiles, state.ends, state.lists, state.records, width, height, state.tiles_x,
-                        workers, channels, absolute,
-                        np.ascontiguousarray(image[v].numpy()[..., part]), through[v].numpy(),
-                        np.ascontiguousarray(cotangent[..., part]), alpha, grads,
-                    )  # fmt: skip
-                    alpha = np.zeros_like(alpha)  # counted once
-                    target = g_features[v].numpy() if d <= CHUNK else np.zeros((n, len(channels)), np.float32)
-                    _raster.reduce_gradients(
-                        state.order, state.starts, state.boxes, state.slots, state.records, opaque, grads,
-                        workers, channels, absolute, g_means2d[v].numpy(), g_conics[v].numpy(),
-                        g_opacities[v].numpy(), target, g_absolute[v].numpy(),
-                    )  # fmt: skip
-                    if d > CHUNK:
-                        g_features[v].numpy()[:, part] = target
+        for v, state in enumerate(ctx.states):
+            opaque, colours = _numpy(opacities[v]), _numpy(features[v])
+            cotangent, alpha = g_image[v].numpy(), _numpy(g_alpha[v])
+            for first in range(0, d, CHUNK):
+                part = slice(first, first + CHUNK)
+                channels = _use_features(state, colours[:, part]) if d > CHUNK else (0,) * d
+                columns = _raster.MOMENTS + len(channels) + 2 * len(absolute)
+                grads = np.empty((state.lists.size, columns), np.float32)
+                share(
+                    _raster.raster_backward, state.raster_workers,
+                    state.tiles, state.ends, state.lists, state.records, width, height, state.tiles_x,
+                    channels, absolute,
+                    np.ascontiguousarray(image[v].numpy()[..., part]), through[v].numpy(),
+                    np.ascontiguousarray(cotangent[..., part]), alpha, grads,
+                )  # fmt: skip
+                alpha = np.zeros_like(alpha)  # counted once
+                target = g_features[v].numpy() if d <= CHUNK else np.zeros((n, len(channels)), np.float32)
+                share(
+                    _raster.reduce_gradients, state.workers,
+                    state.order, state.starts, state.boxes, state.slots, state.records, opaque, grads,
+                    channels, absolute, g_means2d[v].numpy(), g_conics[v].numpy(),
+                    g_opacities[v].numpy(), target, g_absolute[v].numpy(),
+                )  # fmt: skip
+                if d > CHUNK:
+                    g_features[v].numpy()[:, part] = target
         if ctx.holder is not None:
             ctx.holder.absgrad = g_absolute.view(ctx.holder.shape)
         return g_means2d, g_conics, g_opacities, g_features, None, None, None, None

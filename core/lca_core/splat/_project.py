@@ -15,9 +15,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
-from lca_core.splat._jit import helper, parallel
+from lca_core.splat._jit import kernel
 
 F = np.float32
 ZERO, ONE, TWO, HALF = F(0.0), F(1.0), F(2.0), F(0.5)
@@ -27,7 +26,7 @@ FOV_MARGIN = F(0.3)
 GRAIN = 512  # Gaussians per block: sums over Gaussians always run block by block, whatever the thread count
 
 
-@helper
+@kernel
 def _rotation(w, x, y, z):
     """Nine entries (row-major) of the rotation of a unit quaternion."""
     return (
@@ -43,7 +42,7 @@ def _rotation(w, x, y, z):
     )
 
 
-@helper
+@kernel
 def _limits(camera, width, height):
     """Clamp range of x/z and y/z: (x_min, x_max, y_min, y_max)."""
     fx, fy, cx, cy = camera[12], camera[13], camera[14], camera[15]
@@ -52,9 +51,10 @@ def _limits(camera, width, height):
     return -(cx / fx + mx), (F(width) - cx) / fx + mx, -(cy / fy + my), (F(height) - cy) / fy + my
 
 
-@parallel
+@kernel
 def project_forward(
-    means, quats, scales, opacities, camera, width, height, eps2d, near, far, radius_clip, antialiased,
+    worker, workers, means, quats, scales, opacities, camera,
+    width, height, eps2d, near, far, radius_clip, antialiased,
     radii, means2d, depths, conics, factors,
 ):  # fmt: skip
     """Project N Gaussians; all arrays float32 and contiguous.
@@ -67,7 +67,7 @@ def project_forward(
     n = means.shape[0]
     fx, fy, cx, cy = camera[12], camera[13], camera[14], camera[15]
     blocks = (n + GRAIN - 1) // GRAIN
-    for block in prange(blocks):
+    for block in range(worker, blocks, workers):
         x_min, x_max, y_min, y_max = _limits(camera, width, height)
         for i in range(block * GRAIN, min(n, (block + 1) * GRAIN)):
             radii[i, 0] = 0
@@ -150,9 +150,9 @@ def project_forward(
             factors[i] = factor
 
 
-@parallel
+@kernel
 def project_backward(
-    means, quats, scales, camera, width, height, eps2d, antialiased, radii,
+    worker, workers, means, quats, scales, camera, width, height, eps2d, antialiased, radii,
     g_means2d, g_depths, g_conics, g_factors, g_means, g_quats, g_scales, partial,
 ):  # fmt: skip
     """Chain rule of :func:`project_forward`; **adds** to ``g_means``, ``g_quats``, ``g_scales``.
@@ -164,7 +164,7 @@ def project_backward(
     n = means.shape[0]
     fx, fy = camera[12], camera[13]
     blocks = (n + GRAIN - 1) // GRAIN
-    for block in prange(blocks):
+    for block in range(worker, blocks, workers):
         x_min, x_max, y_min, y_max = _limits(camera, width, height)
         v00 = v01 = v02 = v10 = v11 = v12 = v20 = v21 = v22 = vt0 = vt1 = vt2 = 0.0
         for i in range(block * GRAIN, min(n, (block + 1) * GRAIN)):

@@ -17,9 +17,8 @@ stored. ``channels`` is a tuple whose *length* D is the number of features: a co
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
-from lca_core.splat._jit import parallel, pixel
+from lca_core.splat._jit import kernel, pixel
 
 F = np.float32
 ZERO, ONE, HALF, TWO = F(0.0), F(1.0), F(0.5), F(2.0)
@@ -115,8 +114,10 @@ def _forward_tile(tile, ends, lists, records, width, height, tiles_x, channels, 
                 image[y0 + j, x0 + i, 3] = s[P_3 + p]
 
 
-@parallel
-def raster_forward(tiles, ends, lists, records, width, height, tiles_x, workers, channels, image, through):
+@kernel
+def raster_forward(
+    worker, workers, tiles, ends, lists, records, width, height, tiles_x, channels, image, through
+):
     """Blend one view.
 
     Args:
@@ -124,12 +125,11 @@ def raster_forward(tiles, ends, lists, records, width, height, tiles_x, workers,
         image, through: (H, W, D) and (H, W) float32, outputs: features and final transmittance.
     """
     n = tiles.shape[0]
-    for worker in prange(workers):
-        scratch = np.empty(SCRATCH, np.float32)
-        for i in range(worker, n, workers):
-            _forward_tile(
-                tiles[i], ends, lists, records, width, height, tiles_x, channels, scratch, image, through
-            )
+    scratch = np.empty(SCRATCH, np.float32)
+    for i in range(worker, n, workers):
+        _forward_tile(
+            tiles[i], ends, lists, records, width, height, tiles_x, channels, scratch, image, through
+        )
 
 
 @pixel
@@ -244,9 +244,9 @@ def _backward_tile(
             grads[k, c] = ZERO
 
 
-@parallel
+@kernel
 def raster_backward(
-    tiles, ends, lists, records, width, height, tiles_x, workers, channels, absolute,
+    worker, workers, tiles, ends, lists, records, width, height, tiles_x, channels, absolute,
     image, through, g_image, g_alpha, grads,
 ):  # fmt: skip
     """Gradients per list entry.
@@ -259,18 +259,17 @@ def raster_backward(
             dy^2), features.
     """
     n = tiles.shape[0]
-    for worker in prange(workers):
-        scratch = np.empty(SCRATCH, np.float32)
-        for i in range(worker, n, workers):
-            _backward_tile(
-                tiles[i], ends, lists, records, width, height, tiles_x, channels, absolute,
-                scratch, image, through, g_image, g_alpha, grads,
-            )  # fmt: skip
+    scratch = np.empty(SCRATCH, np.float32)
+    for i in range(worker, n, workers):
+        _backward_tile(
+            tiles[i], ends, lists, records, width, height, tiles_x, channels, absolute,
+            scratch, image, through, g_image, g_alpha, grads,
+        )  # fmt: skip
 
 
-@parallel
+@kernel
 def reduce_gradients(
-    order, starts, boxes, slots, records, opacities, grads, workers, channels, absolute,
+    worker, workers, order, starts, boxes, slots, records, opacities, grads, channels, absolute,
     g_means2d, g_conics, g_opacities, g_features, g_absolute,
 ):  # fmt: skip
     """Sum list entries per Gaussian, always in tile order, and turn moments into gradients; **adds** to the
@@ -278,26 +277,25 @@ def reduce_gradients(
     d = len(channels)
     count = records.shape[0]
     step = (count + workers - 1) // workers
-    for worker in prange(workers):
-        total = np.empty(16, np.float32)
-        for r in range(min(count, worker * step), min(count, (worker + 1) * step)):
-            total[:] = ZERO
-            for j in range(starts[r], starts[r] + boxes[r, 0]):
-                k = slots[j]
-                for c in range(grads.shape[1]):
-                    total[c] += grads[k, c]
-            g = order[r]
-            a, b, c2 = records[r, 2], records[r, 3], records[r, 4]
-            # records hold -log2(e)/2 * conic; ln(2) brings the derivative of the exponent back to natural
-            # units
-            g_means2d[g, 0] += LN2 * (TWO * a * total[1] + b * total[2])
-            g_means2d[g, 1] += LN2 * (b * total[1] + TWO * c2 * total[2])
-            g_conics[g, 0] -= HALF * total[3]
-            g_conics[g, 1] -= total[4]
-            g_conics[g, 2] -= HALF * total[5]
-            g_opacities[g] += total[0] / opacities[g]
-            for c in range(d):
-                g_features[g, c] += total[MOMENTS + c]
-            if len(absolute) > 0:
-                g_absolute[g, 0] += LN2 * total[MOMENTS + d]
-                g_absolute[g, 1] += LN2 * total[MOMENTS + d + 1]
+    total = np.empty(16, np.float32)
+    for r in range(min(count, worker * step), min(count, (worker + 1) * step)):
+        total[:] = ZERO
+        for j in range(starts[r], starts[r] + boxes[r, 0]):
+            k = slots[j]
+            for c in range(grads.shape[1]):
+                total[c] += grads[k, c]
+        g = order[r]
+        a, b, c2 = records[r, 2], records[r, 3], records[r, 4]
+        # records hold -log2(e)/2 * conic; ln(2) brings the derivative of the exponent back to natural
+        # units
+        g_means2d[g, 0] += LN2 * (TWO * a * total[1] + b * total[2])
+        g_means2d[g, 1] += LN2 * (b * total[1] + TWO * c2 * total[2])
+        g_conics[g, 0] -= HALF * total[3]
+        g_conics[g, 1] -= total[4]
+        g_conics[g, 2] -= HALF * total[5]
+        g_opacities[g] += total[0] / opacities[g]
+        for c in range(d):
+            g_features[g, c] += total[MOMENTS + c]
+        if len(absolute) > 0:
+            g_absolute[g, 0] += LN2 * total[MOMENTS + d]
+            g_absolute[g, 1] += LN2 * total[MOMENTS + d + 1]

@@ -13,9 +13,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
-from lca_core.splat._jit import helper, parallel
+from lca_core.splat._jit import kernel
 
 F = np.float32
 TINY = F(1e-36)  # a determinant near float32's smallest number: the Gaussian covers millions of pixels
@@ -29,7 +28,7 @@ SLACK = F(0.01)  # log2 units added to the cut-off, so that float32 rounding nev
 THIN = F(3e-5)  # below this 1 - rho^2 the ellipse/row intersection loses its digits; the box is used
 
 
-@helper
+@kernel
 def depth_order(depths, radii, order, scratch):
     """Indices of the visible Gaussians, near to far, equal depths by index; returns their number.
 
@@ -81,8 +80,8 @@ def depth_order(depths, radii, order, scratch):
     return count
 
 
-@parallel
-def pack(order, means2d, conics, opacities, radii, width, height, workers, records, boxes, rooms):
+@kernel
+def pack(worker, workers, order, means2d, conics, opacities, radii, width, height, records, boxes, rooms):
     """Write records (all but the features) and tile boxes in depth order.
 
     Args:
@@ -94,48 +93,49 @@ def pack(order, means2d, conics, opacities, radii, width, height, workers, recor
     """
     count = order.shape[0]
     step = (count + workers - 1) // workers
-    for worker in prange(workers):
-        room = 0
-        for r in range(min(count, worker * step), min(count, (worker + 1) * step)):
-            g = order[r]
-            x, y = means2d[g, 0], means2d[g, 1]
-            records[r, 0] = x
-            records[r, 1] = y
-            records[r, 2] = -HALF * LOG2E * conics[g, 0]
-            records[r, 3] = -LOG2E * conics[g, 1]
-            records[r, 4] = -HALF * LOG2E * conics[g, 2]
-            log_opacity = math.log2(opacities[g])
-            records[r, 5] = log_opacity
-            records[r, 6] = log_opacity + LOG2_255 + SLACK
-            records[r, 7] = ZERO
-            rx, ry = F(radii[g, 0]), F(radii[g, 1])
-            x0 = np.int32(max(ZERO, np.ceil(x - rx - HALF))) >> 3
-            x1 = np.int32(min(F(width - 1), np.floor(x + rx - HALF))) >> 3
-            y0 = np.int32(max(ZERO, np.ceil(y - ry - HALF))) >> 3
-            y1 = np.int32(min(F(height - 1), np.floor(y + ry - HALF))) >> 3
-            if not records[r, 6] > ZERO:
-                x1 = x0 - np.int32(1)
-            boxes[r, 0] = x0
-            boxes[r, 1] = x1
-            boxes[r, 2] = y0
-            boxes[r, 3] = y1
-            if x1 >= x0 and y1 >= y0:
-                room += (x1 - x0 + 1) * (y1 - y0 + 1)
-        rooms[worker] = room
+    room = 0
+    for r in range(min(count, worker * step), min(count, (worker + 1) * step)):
+        g = order[r]
+        x, y = means2d[g, 0], means2d[g, 1]
+        records[r, 0] = x
+        records[r, 1] = y
+        records[r, 2] = -HALF * LOG2E * conics[g, 0]
+        records[r, 3] = -LOG2E * conics[g, 1]
+        records[r, 4] = -HALF * LOG2E * conics[g, 2]
+        log_opacity = math.log2(opacities[g])
+        records[r, 5] = log_opacity
+        records[r, 6] = log_opacity + LOG2_255 + SLACK
+        records[r, 7] = ZERO
+        rx, ry = F(radii[g, 0]), F(radii[g, 1])
+        x0 = np.int32(max(ZERO, np.ceil(x - rx - HALF))) >> 3
+        x1 = np.int32(min(F(width - 1), np.floor(x + rx - HALF))) >> 3
+        y0 = np.int32(max(ZERO, np.ceil(y - ry - HALF))) >> 3
+        y1 = np.int32(min(F(height - 1), np.floor(y + ry - HALF))) >> 3
+        if not records[r, 6] > ZERO:
+            x1 = x0 - np.int32(1)
+        boxes[r, 0] = x0
+        boxes[r, 1] = x1
+        boxes[r, 2] = y0
+        boxes[r, 3] = y1
+        if x1 >= x0 and y1 >= y0:
+            room += (x1 - x0 + 1) * (y1 - y0 + 1)
+    rooms[worker] = room
 
 
-@helper
-def pack_features(order, features, records):
+@kernel
+def pack_features(worker, workers, order, features, records):
     """Write features (N, D <= 4) into the records, zero-padded to four."""
     d = features.shape[1]
-    for r in range(order.shape[0]):
+    count = order.shape[0]
+    step = (count + workers - 1) // workers
+    for r in range(min(count, worker * step), min(count, (worker + 1) * step)):
         g = order[r]
         for c in range(4):
             records[r, FEATURES + c] = features[g, c] if c < d else ZERO
 
 
-@parallel
-def touch(records, boxes, rooms, tiles_x, starts, slots, counts):
+@kernel
+def touch(worker, workers, records, boxes, rooms, tiles_x, starts, slots, counts):
     """Find the tiles each ellipse touches, exactly: per tile row the x range of the ellipse within that row.
 
     Args:
@@ -146,51 +146,49 @@ def touch(records, boxes, rooms, tiles_x, starts, slots, counts):
         counts: (workers, tiles) int32, zeroed, output: list lengths per worker.
     """
     count = records.shape[0]
-    workers = rooms.shape[0]
     step = (count + workers - 1) // workers
-    for worker in prange(workers):
-        at = rooms[worker]
-        mine = counts[worker]
-        for r in range(min(count, worker * step), min(count, (worker + 1) * step)):
-            first = at
-            starts[r] = first
-            x0, x1, y0, y1 = boxes[r, 0], boxes[r, 1], boxes[r, 2], boxes[r, 3]
-            x, y = records[r, 0], records[r, 1]
-            a, b, c = -records[r, 2], -HALF * records[r, 3], -records[r, 4]
-            limit = records[r, 6]
-            det = a * c - b * b
-            exact = det > THIN * a * c and det > TINY and x1 >= x0 and (x1 > x0 or y1 > y0)
-            inverse = F(1.0) / a
-            top = F(0.0)
+    at = rooms[worker]
+    mine = counts[worker]
+    for r in range(min(count, worker * step), min(count, (worker + 1) * step)):
+        first = at
+        starts[r] = first
+        x0, x1, y0, y1 = boxes[r, 0], boxes[r, 1], boxes[r, 2], boxes[r, 3]
+        x, y = records[r, 0], records[r, 1]
+        a, b, c = -records[r, 2], -HALF * records[r, 3], -records[r, 4]
+        limit = records[r, 6]
+        det = a * c - b * b
+        exact = det > THIN * a * c and det > TINY and x1 >= x0 and (x1 > x0 or y1 > y0)
+        inverse = F(1.0) / a
+        top = F(0.0)
+        if exact:
+            # y offset of the rightmost point; the leftmost is its mirror
+            top = -(b / c) * math.sqrt(limit * c / det)
+        for ty in range(y0, y1 + 1):
+            t0, t1 = x0, x1
             if exact:
-                # y offset of the rightmost point; the leftmost is its mirror
-                top = -(b / c) * math.sqrt(limit * c / det)
-            for ty in range(y0, y1 + 1):
-                t0, t1 = x0, x1
-                if exact:
-                    low = F(ty * TILE) + HALF - y
-                    high = low + F(TILE - 1)
-                    right = min(max(top, low), high)
-                    left = min(max(-top, low), high)
-                    disc_right = a * limit - det * right * right
-                    disc_left = a * limit - det * left * left
-                    if disc_right < ZERO or disc_left < ZERO:
-                        continue
-                    xl = np.ceil(x + (-b * left - math.sqrt(disc_left)) * inverse - HALF)
-                    xr = np.floor(x + (-b * right + math.sqrt(disc_right)) * inverse - HALF)
-                    if xl > xr:
-                        continue
-                    t0 = max(x0, np.int32(max(xl, ZERO)) >> 3)
-                    t1 = min(x1, np.int32(max(min(xr, F(1e8)), F(-1.0))) >> 3)
-                for tx in range(t0, t1 + 1):
-                    tile = ty * tiles_x + tx
-                    slots[at] = tile
-                    mine[tile] += 1
-                    at += 1
-            boxes[r, 0] = at - first
+                low = F(ty * TILE) + HALF - y
+                high = low + F(TILE - 1)
+                right = min(max(top, low), high)
+                left = min(max(-top, low), high)
+                disc_right = a * limit - det * right * right
+                disc_left = a * limit - det * left * left
+                if disc_right < ZERO or disc_left < ZERO:
+                    continue
+                xl = np.ceil(x + (-b * left - math.sqrt(disc_left)) * inverse - HALF)
+                xr = np.floor(x + (-b * right + math.sqrt(disc_right)) * inverse - HALF)
+                if xl > xr:
+                    continue
+                t0 = max(x0, np.int32(max(xl, ZERO)) >> 3)
+                t1 = min(x1, np.int32(max(min(xr, F(1e8)), F(-1.0))) >> 3)
+            for tx in range(t0, t1 + 1):
+                tile = ty * tiles_x + tx
+                slots[at] = tile
+                mine[tile] += 1
+                at += 1
+        boxes[r, 0] = at - first
 
 
-@helper
+@kernel
 def offsets(counts, ends):
     """Turn list lengths into write positions, in place; ``ends`` (tiles + 1,) int64 receives the list
     borders."""
@@ -206,19 +204,17 @@ def offsets(counts, ends):
     return at
 
 
-@parallel
-def scatter(boxes, starts, slots, positions, lists):
+@kernel
+def scatter(worker, workers, boxes, starts, slots, positions, lists):
     """Write the tile lists. ``slots`` then holds, for each record, where in ``lists`` its entries lie (the
     inverse map)."""
     count = boxes.shape[0]
-    workers = positions.shape[0]
     step = (count + workers - 1) // workers
-    for worker in prange(workers):
-        mine = positions[worker]
-        for r in range(min(count, worker * step), min(count, (worker + 1) * step)):
-            for j in range(starts[r], starts[r] + boxes[r, 0]):
-                tile = slots[j]
-                at = mine[tile]
-                mine[tile] = at + 1
-                lists[at] = r
-                slots[j] = at
+    mine = positions[worker]
+    for r in range(min(count, worker * step), min(count, (worker + 1) * step)):
+        for j in range(starts[r], starts[r] + boxes[r, 0]):
+            tile = slots[j]
+            at = mine[tile]
+            mine[tile] = at + 1
+            lists[at] = r
+            slots[j] = at

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from lca.errors import InvalidInputError
-from lca_core.splat._jit import launch, parallel
+from lca_core.splat._jit import kernel
+from lca_core.splat._threads import share, worker_count
 from lca_core.splat.gaussians import matrix_to_quaternion, quaternion_multiply
 
 F = np.float32
-GRAIN = 4096
+GRAIN = 16384  # Gaussians that are worth another thread
 
 
 def _check(means: Tensor, quats: Tensor, indices: Tensor, weights: Tensor, transforms: Tensor) -> None:
@@ -62,40 +62,38 @@ def skin_gaussians_torch(
     return moved, quaternion_multiply(turn, quats)
 
 
-@parallel
-def _skin(
-    means: Any, quats: Any, indices: Any, weights: Any, transforms: Any, turns: Any, moved: Any, turned: Any
-) -> None:
-    n = means.shape[0]
-    for block in prange((n + GRAIN - 1) // GRAIN):
-        for g in range(block * GRAIN, min(n, (block + 1) * GRAIN)):
-            x, y, z = means[g, 0], means[g, 1], means[g, 2]
-            px = py = pz = qw = qx = qy = qz = F(0.0)
-            first = indices[g, 0]
-            hw, hx, hy, hz = turns[first, 0], turns[first, 1], turns[first, 2], turns[first, 3]
-            for i in range(4):
-                w = weights[g, i]
-                j = indices[g, i]
-                a = transforms[j]
-                px += w * (a[0, 0] * x + a[0, 1] * y + a[0, 2] * z + a[0, 3])
-                py += w * (a[1, 0] * x + a[1, 1] * y + a[1, 2] * z + a[1, 3])
-                pz += w * (a[2, 0] * x + a[2, 1] * y + a[2, 2] * z + a[2, 3])
-                tw, tx, ty, tz = turns[j, 0], turns[j, 1], turns[j, 2], turns[j, 3]
-                signed = -w if tw * hw + tx * hx + ty * hy + tz * hz < F(0.0) else w
-                qw += signed * tw
-                qx += signed * tx
-                qy += signed * ty
-                qz += signed * tz
-            k = F(1.0) / math.sqrt(max(qw * qw + qx * qx + qy * qy + qz * qz, F(1e-24)))
-            qw, qx, qy, qz = qw * k, qx * k, qy * k, qz * k
-            bw, bx, by, bz = quats[g, 0], quats[g, 1], quats[g, 2], quats[g, 3]
-            moved[g, 0] = px
-            moved[g, 1] = py
-            moved[g, 2] = pz
-            turned[g, 0] = qw * bw - qx * bx - qy * by - qz * bz
-            turned[g, 1] = qw * bx + qx * bw + qy * bz - qz * by
-            turned[g, 2] = qw * by - qx * bz + qy * bw + qz * bx
-            turned[g, 3] = qw * bz + qx * by - qy * bx + qz * bw
+@kernel
+def _skin(worker: int, workers: int, means: Any, quats: Any, indices: Any, weights: Any, *rest: Any) -> None:
+    transforms, turns, moved, turned = rest
+    step = (means.shape[0] + workers - 1) // workers
+    for g in range(worker * step, min(means.shape[0], (worker + 1) * step)):
+        x, y, z = means[g, 0], means[g, 1], means[g, 2]
+        px = py = pz = qw = qx = qy = qz = F(0.0)
+        first = indices[g, 0]
+        hw, hx, hy, hz = turns[first, 0], turns[first, 1], turns[first, 2], turns[first, 3]
+        for i in range(4):
+            w = weights[g, i]
+            j = indices[g, i]
+            a = transforms[j]
+            px += w * (a[0, 0] * x + a[0, 1] * y + a[0, 2] * z + a[0, 3])
+            py += w * (a[1, 0] * x + a[1, 1] * y + a[1, 2] * z + a[1, 3])
+            pz += w * (a[2, 0] * x + a[2, 1] * y + a[2, 2] * z + a[2, 3])
+            tw, tx, ty, tz = turns[j, 0], turns[j, 1], turns[j, 2], turns[j, 3]
+            signed = -w if tw * hw + tx * hx + ty * hy + tz * hz < F(0.0) else w
+            qw += signed * tw
+            qx += signed * tx
+            qy += signed * ty
+            qz += signed * tz
+        k = F(1.0) / math.sqrt(max(qw * qw + qx * qx + qy * qy + qz * qz, F(1e-24)))
+        qw, qx, qy, qz = qw * k, qx * k, qy * k, qz * k
+        bw, bx, by, bz = quats[g, 0], quats[g, 1], quats[g, 2], quats[g, 3]
+        moved[g, 0] = px
+        moved[g, 1] = py
+        moved[g, 2] = pz
+        turned[g, 0] = qw * bw - qx * bx - qy * by - qz * bz
+        turned[g, 1] = qw * bx + qx * bw + qy * bz - qz * by
+        turned[g, 2] = qw * by - qx * bz + qy * bw + qz * bx
+        turned[g, 3] = qw * bz + qx * by - qy * bx + qz * bw
 
 
 def skin_gaussians(
@@ -122,9 +120,16 @@ def skin_gaussians(
     f = torch.float32
     turns = array(matrix_to_quaternion(A.detach()[:, :3, :3]), f)
     moved, turned = torch.empty(means.shape, dtype=f), torch.empty(quats.shape, dtype=f)
-    with launch():
-        _skin(
-            array(means, f), array(quats, f), array(joint_indices, torch.uint8 if len(A) <= 256 else
-            torch.int32), array(joint_weights, f), array(A, f), turns, moved.numpy(), turned.numpy(),
-        )  # fmt: skip
+    share(
+        _skin,
+        worker_count(len(means), GRAIN),
+        array(means, f),
+        array(quats, f),
+        array(joint_indices, torch.uint8 if len(A) <= 256 else torch.int32),
+        array(joint_weights, f),
+        array(A, f),
+        turns,
+        moved.numpy(),
+        turned.numpy(),
+    )
     return moved, turned
