@@ -48,7 +48,7 @@ STAGES: list[tuple[str, float]] = [
 
 SAMPLED_FRAMES = 24
 MIN_COVERAGE = 0.3
-"""A frame counts as showing a person when this share of the main joints is visible (waist up: about 0.5)."""
+"""A frame counts as showing a person when this share of the main joints is visible, or its face is."""
 MIN_SHARE = 0.25
 """A clip counts as showing a person when this share of its sampled frames does."""
 
@@ -147,7 +147,7 @@ def observe_clip(clip: Clip, report: Report = silent) -> list[Observation]:
         observation = observe(
             i, view, (width, height), pose, hand_tracker(view, pose), face_tracker(view, pose)
         )
-        if observation.coverage >= MIN_COVERAGE:
+        if observation.coverage >= MIN_COVERAGE or observation.face is not None:
             seen.append(observation)
     if len(seen) < max(1.0, MIN_SHARE * len(clip)):
         raise NoPersonFoundError(

@@ -1,0 +1,122 @@
+"""The whole path on real sample clips (skipped when the media folder is absent)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lca.errors import CancelledError, InvalidInputError, NoPersonFoundError
+from lca_core.body.names import JOINT_INDEX
+from lca_core.body.rotation import axis_angle_to_matrix
+from lca_core.capture import Capture, capture_clip, read_clip
+from lca_core.capture.debug import project_joints
+from lca_core.capture.pipeline import STAGES
+
+
+@pytest.fixture(scope="module")
+def demo(media: Path) -> tuple[Capture, list[tuple[str, float, str]], float]:
+    """Capture of the full-body sample clip, its progress events, CPU seconds."""
+    events: list[tuple[str, float, str]] = []
+    start = time.process_time()
+    capture = capture_clip(media / "real" / "demo.mp4", report=lambda *e: events.append(e), max_references=6)
+    return capture, events, time.process_time() - start
+
+
+def test_demo_meets_the_bars(demo) -> None:
+    capture, _, seconds = demo
+    assert capture.metrics["body_error_percent"] < 0.55
+    assert capture.metrics["iou"] > 0.80
+    assert 1.5 < capture.height_m < 1.9
+    assert np.abs(capture.betas).max() < 4
+    assert seconds < 40
+
+
+def test_demo_values_are_consistent(demo, body) -> None:
+    capture, _, _ = demo
+    count = len(capture)
+    assert 3 <= count <= 6 and capture.frames.dtype == np.uint8
+    assert capture.masks.dtype == np.float32 and capture.masks.min() >= 0 and capture.masks.max() <= 1
+    assert capture.expression.min() >= 0 and capture.expression.max() <= 1
+    assert all(len(v) == count for v in capture.conf.values())
+    joints = body(
+        *(torch.tensor(v) for v in (capture.betas[None], capture.pose, capture.transl))
+    ).joints.numpy()
+    for j, k, view, mask in zip(joints, capture.Ks, capture.viewmats, capture.masks, strict=True):
+        pixels = project_joints(j, k, view)[[0, 3, 6, 9, 12, 15, 1, 2, 4, 5]].astype(int)
+        assert (mask[pixels[:, 1], pixels[:, 0]] > 0.5).all()  # spine and thighs lie inside the clothes
+
+
+def test_demo_progress_is_complete_and_ordered(demo) -> None:
+    _, events, _ = demo
+    names = [name for name, _ in STAGES]
+    order = [names.index(stage) for stage, _, _ in events]
+    assert order == sorted(order) and set(order) == set(range(len(names)))
+    assert all(0 <= fraction <= 1 for _, fraction, _ in events)
+
+
+def test_turnaround_photos_face_all_ways(media: Path) -> None:
+    folder = media / "turnaround" / "skirt"
+    if not folder.is_dir():
+        pytest.skip("turnaround photos not present")
+    capture = capture_clip(folder)
+    forward = axis_angle_to_matrix(torch.tensor(capture.pose[:, 0])).numpy()[:, :, 2]
+    assert len(capture) == 8
+    assert forward[[0, 1, 7], 2].min() > 0.8  # these three photos are frontal
+    assert forward[[3, 4, 5], 2].max() < -0.5  # these three show the back
+    assert capture.metrics["body_error_percent"] < 1.1
+    left, right = JOINT_INDEX["left_shoulder"], JOINT_INDEX["right_shoulder"]
+    from lca_core.body.model import BodyModel
+
+    joints = BodyModel.load()(
+        *(torch.tensor(v) for v in (capture.betas[None], capture.pose, capture.transl))
+    ).joints
+    across = (joints[:, left, 0] - joints[:, right, 0]).numpy()
+    assert (across[[0, 1, 7]] > 0).all() and (across[[3, 4, 5]] < 0).all()
+
+
+def test_left_hand_is_the_subjects(media: Path) -> None:
+    """In the last photo both open hands are stretched out to the sides."""
+    from lca_core.capture.hands import HandTracker
+    from lca_core.capture.pose import PoseTracker
+
+    folder = media / "turnaround" / "tshirt"
+    if not folder.is_dir():
+        pytest.skip("turnaround photos not present")
+    image = read_clip(folder).frames[7]
+    pose = PoseTracker()(image)
+    assert pose is not None
+    left, right = HandTracker()(image, pose)
+    assert left is not None and right is not None
+    assert left.points[:, 0].min() > right.points[:, 0].max()  # facing the camera: left is image right
+    assert left.left_probability > 0.5 > right.left_probability
+
+
+def test_face_clip_degrades_to_head_and_shoulders(media: Path) -> None:
+    clip = media / "real" / "face_d0.mp4"
+    if not clip.is_file():
+        pytest.skip("face clip not present")
+    capture = capture_clip(clip, max_references=2)
+    assert capture.conf["face"].min() > 0.5
+    assert np.isfinite(capture.pose).all() and np.isfinite(capture.betas).all()
+    assert any("legs were not seen" in note for note in capture.notes)
+
+
+def test_nobody_is_an_error_and_cancel_works(tmp_path: Path) -> None:
+    for i in range(3):
+        Image.fromarray(np.full((120, 160, 3), 60 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    with pytest.raises(NoPersonFoundError, match="0 of 3"):
+        capture_clip(tmp_path)
+
+    def stop(stage: str, fraction: float, message: str) -> None:
+        if stage == "detect":
+            raise CancelledError("The operation was cancelled on request.")
+
+    with pytest.raises(CancelledError):
+        capture_clip(tmp_path, report=stop)
+    with pytest.raises(InvalidInputError, match="height_m"):
+        capture_clip(tmp_path, height_m=17.0)
