@@ -190,7 +190,9 @@ def _sample_source(
     eroded = -F.max_pool2d(-(hard > 0.6).float(), 2 * rim + 1, 1, rim)
     soft = F.avg_pool2d(eroded, 2 * rim + 1, 1, rim, count_include_pad=False)
     rgb = torch.from_numpy(source.image[y0:y1, x0:x1].astype(np.float32) / 255).permute(2, 0, 1)[None]
-    level = torch.cat([rgb * hard, hard], 1)
+    # Half-covered rim pixels hold background: they count for next to nothing where inner pixels are near.
+    inner = hard * (1e-3 + (-F.max_pool2d(-hard, 3, 1, 1) > 0.9).float())
+    level = torch.cat([rgb * inner, inner], 1)
     local = pixels[:, :2] - np.array([x0, y0], np.float32)
     inside = sample_bilinear(np.ascontiguousarray(soft[0].permute(1, 2, 0).numpy()), local)[:, 0]
     in_frame = (local > 0).all(1) & (local < (x1 - x0, y1 - y0)).all(1)
@@ -205,7 +207,7 @@ def _sample_source(
                 level = F.avg_pool2d(level, 2, ceil_mode=True, count_include_pad=False)
         points = np.ascontiguousarray(local[chosen] / 2**index, np.float32)
         read = sample_bilinear(np.ascontiguousarray(level[0].permute(1, 2, 0).numpy()), points)
-        color[chosen] = read[:, :3] / np.maximum(read[:, 3:], 1e-3)
+        color[chosen] = read[:, :3] / np.maximum(read[:, 3:], 1e-6)
     return np.clip(color, 0, 1), (inside * in_frame).astype(np.float32)
 
 

@@ -43,9 +43,9 @@ class Augmentation:
     only.
     """
 
-    joint_degrees: float = 1.5
+    joint_degrees: float = 2.0
     root_degrees: float = 1.0
-    shift_metres: float = 0.008
+    shift_metres: float = 0.01
     light: float = 0.15
     view_gain: float = 0.03
     dressed_projection: float = 0.6

@@ -42,12 +42,12 @@ class LoopConfig:
 
     time_budget: float = 3600.0
     max_steps: int = 0
-    rate: float = 1e-3
-    final_rate: float = 3e-5
+    rate: float = 8e-4
+    final_rate: float = 2e-5
     warmup: int = 40
     weight_decay: float = 0.01
     clip: float = 10.0
-    ema: float = 0.995
+    ema: float = 0.998
     checkpoint_every: float = 240.0
     seed: int = 1
 

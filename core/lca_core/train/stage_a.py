@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--time-budget", type=float, default=3600.0, help="seconds, over all resumptions")
     parser.add_argument("--max-steps", type=int, default=0)
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--checkpoint-every", type=float, default=240.0)
