@@ -19,6 +19,7 @@ from PIL import Image
 from scipy import ndimage
 
 from lca.errors import InvalidInputError
+from lca_core.body.raster import rasterize
 
 BASE_VERTICES = 19158
 TEXTURE_SIZE = 512
@@ -41,8 +42,8 @@ TEETH = ("Teeth_Base",)
 
 # Printed logos of the texture author, (x0, y0, x1, y1) in 512 px texture pixels: painted out.
 LOGOS: dict[str, tuple[tuple[int, int, int, int], ...]] = {
-    "male_casualsuit02": ((240, 78, 320, 186),),
-    "male_casualsuit04": ((228, 78, 310, 190),),
+    "male_casualsuit02": ((246, 48, 326, 190),),
+    "male_casualsuit04": ((242, 46, 330, 194),),
     "male_casualsuit06": ((100, 56, 160, 90), (225, 56, 325, 108)),
     "female_casualsuit01": ((362, 50, 474, 156),),
     "female_casualsuit02": ((362, 50, 474, 156),),
@@ -133,6 +134,12 @@ def fill_box(rgb: NDArray, box: tuple[int, int, int, int]) -> None:
     rgb[y0:y1, x0:x1] = patch
 
 
+def specks(mask: NDArray, smallest: int = 60) -> NDArray:
+    """Islands of a mask (H,W) with fewer than ``smallest`` pixels: the alpha test makes flecks of soft hairlines."""
+    label, _ = ndimage.label(mask)
+    return mask & (np.bincount(label.ravel()) < smallest)[label]
+
+
 def charts_of(faces: NDArray, count: int) -> NDArray:
     """Connected component of every face (F,), faces connected through shared indices."""
     from scipy.sparse import coo_matrix
@@ -177,7 +184,10 @@ class Pack:
 
     def texture(self, name: str, rgba: NDArray, alpha: bool) -> None:
         image = Image.fromarray(np.clip(rgba, 0, 255).astype(np.uint8)[..., : 4 if alpha else 3])
-        image.save(self.out / "textures" / f"{name}.webp", quality=85, alpha_quality=90, method=6)
+        path = self.out / "textures" / f"{name}.webp"
+        part = path.with_suffix(".part")
+        image.save(part, "WEBP", quality=85, alpha_quality=90, method=6)
+        part.replace(path)
 
     def read(self, path: Path) -> NDArray:
         image = Image.open(path).convert("RGBA").resize((TEXTURE_SIZE, TEXTURE_SIZE))
@@ -208,11 +218,13 @@ def add_suit(pack: Pack, name: str) -> None:
     region = np.where(lowest[chart] > -1.0, 1, 2)
     label = rasterise_uv(uv, face_uv, region, TEXTURE_SIZE)
     # Where on the A-pose garment each texel lies, coarsely, for patterns that run on across seams.
-    small = rasterise_uv(uv, face_uv, np.arange(len(faces)), POSITION_MAP)
+    pixels = np.stack([uv[:, 0], 1 - uv[:, 1]], -1) * POSITION_MAP
+    small, bary = rasterize(pixels[face_uv], POSITION_MAP, POSITION_MAP)
     index = ndimage.distance_transform_edt(small < 0, return_distances=False, return_indices=True)
     low, high = vertices.min(0), vertices.max(0)
-    place = (vertices[faces].mean(1) - low) / (high - low)
-    pack.arrays[f"{key}/place"] = np.round(place[small[index[0], index[1]]] * 255).astype(np.uint8)
+    place = ((vertices[faces[small]] * bary[..., None]).sum(2) - low) / (high - low)
+    pack.arrays[f"{key}/extent"] = (high - low).astype(np.float32)
+    pack.arrays[f"{key}/place"] = np.round(place[index[0], index[1]] * 255).astype(np.uint8)
     rgba = pack.read(diffuse_path(data, folder))
     rgb = rgba[..., :3].copy()
     for box in LOGOS.get(name, ()):
@@ -233,6 +245,8 @@ def add_cutout(pack: Pack, kind: str, group: str, name: str) -> None:
     data, folder = pack.item(kind, name)
     pack.geometry(f"{group}/{name}", data)
     rgba = pack.read(diffuse_path(data, folder))
+    if group == "hair":
+        rgba[..., 3][specks(rgba[..., 3] > 100)] = 0
     rgba[..., :3] = bleed(rgba[..., :3], rgba[..., 3] > 100)
     pack.texture(name, rgba, alpha=True)
 

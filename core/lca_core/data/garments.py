@@ -19,6 +19,7 @@ from lca_core.data.render import vertex_normals
 _SCALE_PAIRS = ((5399, 11998, 1.4340), (791, 881, 2.4098), (962, 5320, 2.0001))
 CLEARANCE_REST_M = 0.0025
 CLEARANCE_POSED_M = 0.002
+CLEARANCE_HAIR_M = 0.0012
 _NEAR_M = 0.03
 
 
@@ -56,14 +57,16 @@ def fit(item: Proxy, body: NDArray[np.float32], *, facial: bool) -> Fitted:
     return Fitted(item, vertices.astype(np.float32), weights.astype(np.float32), deltas, none)
 
 
-def push_out(fitted: Fitted, body: NDArray[np.float32]) -> Fitted:
-    """Move cloth vertices that lie less than 2.5 mm outside the T-pose skin; remembers the guarding skin vertices."""
+def push_out(
+    fitted: Fitted, body: NDArray[np.float32], clearance: float = CLEARANCE_REST_M
+) -> Fitted:
+    """Move item vertices that lie less than ``clearance`` outside the T-pose skin; remembers the guarding vertices."""
     faces, _ = base_mesh("skin")
     normals = vertex_normals(body, faces)
     skin = np.unique(faces)
     distance, near = cKDTree(body[skin]).query(fitted.vertices)
     nearest = np.where(distance < _NEAR_M, skin[near], -1)
-    vertices = clear(fitted.vertices, nearest, body, normals, CLEARANCE_REST_M)
+    vertices = clear(fitted.vertices, nearest, body, normals, clearance)
     return Fitted(fitted.item, vertices, fitted.weights, fitted.expressions, nearest)
 
 

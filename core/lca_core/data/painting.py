@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from lca_core.data.library import array, texture
 
@@ -66,16 +67,16 @@ def detail_layer(rgb: NDArray, mask: NDArray, strength: float = 1.0) -> NDArray:
 
 
 def _stripes(p: NDArray, s: float, rng: np.random.Generator) -> NDArray:
-    return (np.sin(p[..., 1] * 70 / s) > 0.2).astype(float)
+    return (np.sin(2 * np.pi * p[..., 1] / (0.8 * s)) > 0.2).astype(float)
 
 
 def _bars(p: NDArray, s: float, rng: np.random.Generator) -> NDArray:
-    return (np.sin(p[..., 0] * 60 / s) > 0.6).astype(float)
+    return (np.sin(2 * np.pi * p[..., 0] / (0.8 * s)) > 0.6).astype(float)
 
 
 def _checks(p: NDArray, s: float, rng: np.random.Generator) -> NDArray:
-    wave = np.sin(p[..., 1] * 60 / s) * np.sin(p[..., 0] * 60 / s)
-    return (wave > 0).astype(float) * 0.5 + (np.sin(p[..., 0] * 60 / s) > 0.9) * 0.5
+    x, y = (np.sin(2 * np.pi * p[..., k] / (0.9 * s)) for k in (0, 1))
+    return (x > 0) * 0.5 + (y > 0) * 0.5
 
 
 def _noise(p: NDArray, s: float, rng: np.random.Generator) -> NDArray:
@@ -84,33 +85,33 @@ def _noise(p: NDArray, s: float, rng: np.random.Generator) -> NDArray:
 
 
 def _block(p: NDArray, s: float, rng: np.random.Generator) -> NDArray:
-    return (p[..., 1] > rng.uniform(0.55, 0.8)).astype(float)
+    return (p[..., 1] > rng.uniform(0.45, 0.75) * p[..., 1].max()).astype(float)
 
 
 def _emblem(p: NDArray, s: float, rng: np.random.Generator) -> NDArray:
     """A disc, ring or bar on the front only (the garment's own forward half)."""
-    x, y, z = p[..., 0] - 0.5, p[..., 1] - 0.78, p[..., 2]
+    x, y, z = p[..., 0], p[..., 1] - 0.6 * p[..., 1].max(), p[..., 2]
     shape = int(rng.integers(3))
-    r = np.hypot(x * 1.2, y)
+    r = np.hypot(x, y)
     if shape == 0:
-        inside = r < 0.07
+        inside = r < 0.75 * s
     elif shape == 1:
-        inside = (r < 0.08) & (r > 0.045)
+        inside = (r < 0.95 * s) & (r > 0.55 * s)
     else:
-        inside = (np.abs(y) < 0.03) & (np.abs(x) < 0.11)
-    return (inside & (z > 0.5)).astype(float)
+        inside = (np.abs(y) < 0.4 * s) & (np.abs(x) < 1.4)
+    return (inside & (z > 0)).astype(float)
 
 
 def _cells(p: NDArray, s: float, rng: np.random.Generator) -> NDArray:
-    points = rng.random((int(90 / s), 3))
-    flat = p.reshape(-1, 3)
-    nearest = ((flat[:, None] - points) ** 2).sum(-1).argmin(1)
-    return rng.random(len(points))[nearest].reshape(p.shape[:2]).round()
+    points = rng.uniform(-4, 8, (int(400 / s), 3))
+    flat = p[::2, ::2].reshape(-1, 3)
+    value = rng.random(len(points)).round()[cKDTree(points).query(flat)[1]].reshape(p.shape[0] // 2, -1)
+    return np.kron(value, np.ones((2, 2)))
 
 
 def _dots(p: NDArray, s: float, rng: np.random.Generator) -> NDArray:
-    q = p * (22 / s)
-    return (np.linalg.norm((q - np.round(q))[..., :2], axis=-1) < 0.28).astype(float)
+    q = p[..., :2] / (0.7 * s)
+    return (np.linalg.norm(q - np.round(q), axis=-1) < 0.3).astype(float)
 
 
 _PATTERNS: dict[str, Callable[[NDArray, float, np.random.Generator], NDArray]] = {
@@ -124,7 +125,9 @@ def paint_suit(name: str, upper: Cloth, lower: Cloth, rng: np.random.Generator) 
     rgb = texture(name)[..., :3].astype(np.float32)
     region = array(f"suit/{name}/region")
     small = array(f"suit/{name}/place").astype(np.float32) / 255
-    place = np.stack([ndimage.zoom(small[..., k], 4, order=1, grid_mode=True, mode="nearest") for k in range(3)], -1)
+    place = np.stack(
+        [ndimage.zoom(small[..., k], 4, order=1, grid_mode=True, mode="nearest") for k in range(3)], -1
+    )
     out = rgb.copy()
     for label, cloth in ((1, upper), (2, lower)):
         mask = region == label
@@ -132,8 +135,8 @@ def paint_suit(name: str, upper: Cloth, lower: Cloth, rng: np.random.Generator) 
             continue
         colour = np.broadcast_to(np.array(cloth.tint, np.float32), rgb.shape)
         if cloth.pattern in _PATTERNS:
-            low = place[mask].min(0)
-            local = np.stack([place[..., 0], (place[..., 1] - low[1]) / max(np.ptp(place[mask][:, 1]), 1e-3), place[..., 2]], -1)  # noqa: E501
+            # Decimetres on the A-pose garment: x and z from its middle, y from the region's lower edge.
+            local = (place - [0.5, place[mask][:, 1].min(), 0.5]) * array(f"suit/{name}/extent")
             blend = _PATTERNS[cloth.pattern](local, cloth.scale, rng)[..., None]
             colour = colour * (1 - blend) + np.array(cloth.second, np.float32) * blend
         detail = detail_layer(rgb, mask, 0.75)[..., None]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lca_core.body.names import JOINT_INDEX
 from lca_core.data import library, skinning
-from lca_core.data.garments import CLEARANCE_POSED_M, Fitted, clear, fit, push_out, visible_skin
+from lca_core.data.garments import CLEARANCE_HAIR_M, CLEARANCE_POSED_M, Fitted, clear, fit, push_out, visible_skin
 from lca_core.data.painting import (
     HAIR_COLOURS,
     HELD_OUT_PATTERNS,
@@ -265,6 +265,7 @@ class Person:
         self._add_cloth(pieces, suit, shoes)
         if identity.hair is not None and not identity.hat:
             item = fit(library.proxy("hair", identity.hair), body, facial=False)
+            item = push_out(item, body, CLEARANCE_HAIR_M)
             colour = HAIR_COLOURS[identity.hair_colour]
             # Pale hair shows less contrast; full contrast would leave dark flecks at the hairline.
             image = tint_texture(library.texture(identity.hair), colour, 0.8 if max(colour) < 100 else 0.5)
