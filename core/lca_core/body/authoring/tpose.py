@@ -184,8 +184,8 @@ def joint_of_bone(rig: Rig163) -> np.ndarray:
     """For each of the 163 bones the joint ``(163,)`` its weights go to."""
     target = np.full(len(rig.bones), -1)
     for j, joint in enumerate(JOINT_NAMES):
-        for bone in _bone_of_joint(joint):
-            target[rig.index(bone)] = j
+        for name in _bone_of_joint(joint):
+            target[rig.index(name)] = j
     direct = {
         "root": "pelvis", "pelvis.L": "pelvis", "pelvis.R": "pelvis", "spine01": "spine3", "neck03": "head",
     }  # fmt: skip
