@@ -13,7 +13,8 @@ from pxr import Usd, UsdGeom, UsdSkel
 from lca.errors import InvalidInputError, LcaError
 from lca_bridge.wire.package import read_package
 from lca_bridge.wire.skin import BakedRig, pose_proxy
-from lca_usd import arrays, export_shot
+from lca_core.avatar.frame import Motion
+from lca_usd import arrays, export_ply, export_shot
 from lca_usd.asset import load_asset
 from lca_usd.motion import read_motion
 from lca_usd.validate import validate
@@ -172,6 +173,21 @@ def test_motion_files_and_objects_are_the_same(plain: Any, moves: Any, tmp_path:
         mocap_frame_rate=30.0,
     )
     assert np.array_equal(read_motion(tmp_path / "smplx.npz").joint_rotations, two.joint_rotations)
+
+
+def test_the_cores_own_motion_and_pose_serve(plain: Any, moves: Any, tmp_path: Path) -> None:
+    motion = Motion(**vars(moves))
+    motion.save(tmp_path / "m.npz")
+    export_shot(plain.path, motion, tmp_path / "one.usdz")
+    export_shot(plain.path, tmp_path / "m.npz", tmp_path / "two.usdz")
+    assert (tmp_path / "one.usdz").read_bytes() == (tmp_path / "two.usdz").read_bytes()
+    frame = motion[4]
+    posed = BakedRig(read_package(plain.path)).pose(
+        frame.joint_rotations, frame.translation, frame.arkit, frame.gaze
+    )
+    body = export_ply(plain.path, tmp_path / "a.ply", frame).read_bytes().split(b"end_header\n", 1)[1]
+    means = np.frombuffer(body, "<f4").reshape(300, -1)[:, :3]
+    assert np.array_equal(means, posed.means)
 
 
 def test_bad_motions_are_refused_with_a_reason(plain: Any, moves: Any, tmp_path: Path) -> None:

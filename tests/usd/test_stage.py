@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -250,10 +253,14 @@ def test_controls_and_joint_hints_are_those_of_the_shipped_rig(make_package: Any
 
 
 @pytest.mark.parametrize("name", ["a.usdz", "a.usdc"])
-def test_same_input_gives_the_same_bytes(plain: Any, tmp_path: Path, name: str) -> None:
-    for folder in ("one", "two"):
-        export_usd(plain.path, tmp_path / folder / name)
-    assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+def test_same_input_gives_the_same_bytes_in_any_time_zone(plain: Any, tmp_path: Path, name: str) -> None:
+    program = "import sys; from lca_usd import export_usd; export_usd(sys.argv[1], sys.argv[2])"
+    for zone in ("Asia/Tokyo", "America/Los_Angeles"):
+        target = tmp_path / zone / name
+        command = [sys.executable, "-c", program, str(plain.path), str(target)]
+        subprocess.run(command, check=True, env={**os.environ, "TZ": zone})
+    one, two = ((tmp_path / zone / name).read_bytes() for zone in ("Asia/Tokyo", "America/Los_Angeles"))
+    assert one == two
 
 
 def test_points_carry_every_splat_attribute(plain: Any, tmp_path: Path) -> None:
@@ -320,6 +327,33 @@ def test_nothing_is_left_behind_when_an_export_fails(plain: Any, make_package: A
             call()
     assert target.read_bytes() == b"the old one"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.usdz", "broken.lca"]
+
+
+def test_a_full_disk_is_reported_and_leaves_nothing(plain: Any, tmp_path: Path) -> None:
+    """A child process with a small file-size limit stands in for the full disk."""
+    program = f"""
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+from lca.errors import ExhaustedError
+from lca_usd import export_usd
+try:
+    export_usd({str(plain.path)!r}, {str(tmp_path / "a.usdz")!r})
+except ExhaustedError as error:
+    print("REFUSED", error.reason)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "REFUSED WRITE_FAILED" in done.stdout, done.stderr[-1500:]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_odd_targets(plain: Any, tmp_path: Path) -> None:
+    assert export_usd(plain.path, tmp_path / "new folder" / "Ännä 1.usdz").path.is_file()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.usdz").mkdir()
+    for name in ("file/a.usdz", "folder.usdz", "a@b.usdz", "a.usda"):
+        with pytest.raises(InvalidInputError):
+            export_usd(plain.path, tmp_path / name)
 
 
 def test_rig_description_must_fit_the_arrays(make_package: Any, tmp_path: Path) -> None:

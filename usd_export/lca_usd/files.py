@@ -9,18 +9,17 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pxr import Sdf, Usd
+from pxr import Sdf, Tf, Usd
 
-from lca.errors import InvalidInputError
+from lca.errors import ExhaustedError, InvalidInputError
 
 MAX_BYTES = 2**32 - 1
 """USDZ knows no zip64."""
-EPOCH = 315532800 + 86400
-"""1980-01-02: the zip format has no earlier date, and a day of slack covers every time zone."""
 
 
 @contextmanager
@@ -32,6 +31,7 @@ def staging(target: Path) -> Iterator[Path]:
 
     Raises:
         InvalidInputError: the target is a folder, or its folder cannot be written.
+        ExhaustedError: ``WRITE_FAILED``; the disk is full or went away meanwhile.
     """
     if target.is_dir():
         raise InvalidInputError(f"{target.name} is a folder; give the name of a file to write.")
@@ -48,26 +48,40 @@ def staging(target: Path) -> Iterator[Path]:
         for part in sorted(made, key=lambda path: (path.name == target.name, path)):
             (target.parent / part).parent.mkdir(exist_ok=True)
             os.replace(work / part, target.parent / part)
+    except (OSError, Tf.ErrorException) as error:
+        raise ExhaustedError(
+            f"{target.name} could not be written ({_first_line(error)}). Free disk space and try again.",
+            reason="WRITE_FAILED",
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, without the library's source locations."""
+    text = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+    return text.rsplit(": ", 1)[-1].strip(" '")
 
 
 def write_usdz(path: Path, folder: Path, parts: Sequence[str]) -> None:
     """Pack ``parts`` (names relative to ``folder``, also their names inside) into ``path``.
 
     Raises:
-        ValueError: the parts exceed 4 GiB, or the library refused to write.
+        InvalidInputError: the parts exceed 4 GiB.
+        OSError: the library could not write.
     """
     total = sum((folder / part).stat().st_size for part in parts)
     if total > MAX_BYTES - (1 << 20):
-        raise ValueError(f"{total} bytes do not fit a usdz package (4 GiB); write .usdc instead")
+        raise InvalidInputError(f"{total} bytes do not fit a usdz package (4 GiB); write .usdc instead.")
+    # Zip entries carry local wall-clock time; the same one everywhere keeps the bytes a function of the content.
+    start_of_1980 = time.mktime((1980, 1, 1, 0, 0, 0, 0, 1, -1))
     for part in parts:
-        os.utime(folder / part, (EPOCH, EPOCH))
+        os.utime(folder / part, (start_of_1980, start_of_1980))
     # The class moved from Usd to Sdf in OpenUSD 26.
     kind = getattr(Sdf, "ZipFileWriter", None) or Usd.ZipFileWriter
     writer = kind.CreateNew(str(path))
     for part in parts:
         if not writer.AddFile(str(folder / part), part):
-            raise ValueError(f"{part} could not be packed")
+            raise OSError(f"{part} could not be packed")
     if not writer.Save():
-        raise ValueError(f"{path.name} could not be written")
+        raise OSError(f"{path.name} could not be written")

@@ -2,7 +2,7 @@
 
 One function authors one concern (see the sibling modules); this one decides what is in a file and what is
 active when.
-The layout of a file is shown in docs/usd.md.
+The layout of a file is shown in usd_export/README.md.
 """
 
 from __future__ import annotations
