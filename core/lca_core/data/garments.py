@@ -1,7 +1,7 @@
 """Fits pack items to one body and keeps cloth outside the skin.
 
-In: a T-pose base body (19158 vertices) and pack items. Out: item vertices in the T-pose with their skin weights and
-expression deltas, pushed out along the body normals; the visible faces of the skin.
+In: a T-pose base body (19158 vertices) and pack items. Out: item vertices in the T-pose with their skin
+weights and expression deltas, pushed out along the body normals; the visible faces of the skin.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from scipy.spatial import cKDTree
 from lca_core.data.library import Proxy, base_mesh, extended_body
 from lca_core.data.render import vertex_normals
 
-# Base vertex pairs whose distance scales offsets, per axis, with their distance on the original mesh (decimetres).
+# Base vertex pairs whose distance scales offsets, per axis, with their distance on the original mesh
+# (decimetres).
 _SCALE_PAIRS = ((5399, 11998, 1.4340), (791, 881, 2.4098), (962, 5320, 2.0001))
 CLEARANCE_REST_M = 0.0025
 CLEARANCE_POSED_M = 0.002
@@ -57,10 +58,9 @@ def fit(item: Proxy, body: NDArray[np.float32], *, facial: bool) -> Fitted:
     return Fitted(item, vertices.astype(np.float32), weights.astype(np.float32), deltas, none)
 
 
-def push_out(
-    fitted: Fitted, body: NDArray[np.float32], clearance: float = CLEARANCE_REST_M
-) -> Fitted:
-    """Move item vertices that lie less than ``clearance`` outside the T-pose skin; remembers the guarding vertices."""
+def push_out(fitted: Fitted, body: NDArray[np.float32], clearance: float = CLEARANCE_REST_M) -> Fitted:
+    """Move item vertices that lie less than ``clearance`` outside the T-pose skin; remembers the guarding
+    vertices."""
     faces, _ = base_mesh("skin")
     normals = vertex_normals(body, faces)
     skin = np.unique(faces)
@@ -71,7 +71,11 @@ def push_out(
 
 
 def clear(
-    vertices: NDArray[np.float32], nearest: NDArray[np.int64], body: NDArray, normals: NDArray, clearance: float
+    vertices: NDArray[np.float32],
+    nearest: NDArray[np.int64],
+    body: NDArray,
+    normals: NDArray,
+    clearance: float,
 ) -> NDArray[np.float32]:
     """Vertices (N,3) moved along the guarding normals until they lie ``clearance`` metres outside."""
     guarded = nearest >= 0

@@ -21,7 +21,8 @@ from lca_core.data.samples import iter_samples, timed
 def generate(
     out: Path, split: str, count: int, seed: int = 0, *, size: int = 256, views: int = 4, uv_size: int = 128
 ) -> list[Path]:
-    """Write ``count`` people of ``split`` from identity offset ``seed`` on; returns the paths of new files."""
+    """Write ``count`` people of ``split`` from identity offset ``seed`` on; returns the paths of new
+    files."""
     out.mkdir(parents=True, exist_ok=True)
     low = SPLITS[split][0] if split in SPLITS else 0
     missing = [i for i in range(count) if not (out / f"person_{low + seed + i:06d}.npz").is_file()]
@@ -52,7 +53,13 @@ def main() -> int:
     args = parser.parse_args()
     try:
         generate(
-            args.out, args.split, args.count, args.seed, size=args.size, views=args.views, uv_size=args.uv_size
+            args.out,
+            args.split,
+            args.count,
+            args.seed,
+            size=args.size,
+            views=args.views,
+            uv_size=args.uv_size,
         )
     except LcaError as error:
         print(error.message, file=sys.stderr)

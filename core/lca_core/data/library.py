@@ -72,7 +72,8 @@ def _asset(name: str) -> Path:
     path = ASSETS / name
     if not path.is_file():
         raise NotFoundError(
-            f"The asset pack lacks {name}; reinstall lca-bridge or rebuild it with lca_core.data.build_assets."
+            f"The asset pack lacks {name}; "
+            "reinstall lca-bridge or rebuild it with lca_core.data.build_assets."
         )
     return path
 

@@ -1,8 +1,8 @@
 """Poses, expressions and short motions of synthetic people.
 
-In: a random generator, or nothing. Out: joint rotations (55,3) axis-angle in SMPL-X order relative to the T-pose,
-ARKit weights (52,), gaze (2,2). Left side angles are written once and mirrored. Arms hang by turning the left shoulder
-about -Z; elbows bend about -Y, knees about +X, left fingers curl about -Z.
+In: a random generator, or nothing. Out: joint rotations (55,3) axis-angle in SMPL-X order relative to the
+T-pose, ARKit weights (52,), gaze (2,2). Left side angles are written once and mirrored. Arms hang by turning
+the left shoulder about -Z; elbows bend about -Y, knees about +X, left fingers curl about -Z.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ STANCES = ("a_pose", "t_pose", "stand", "walk", "gesture", "reach", "sit", "akim
 
 @dataclass(frozen=True)
 class Pose:
-    """One posture: ``joints`` (55,3) axis-angle radians, ``transl`` (3,) metres, ``expression`` (52,), ``gaze`` (2,2)."""
+    """One posture: ``joints`` (55,3) axis-angle radians, ``transl`` (3,) metres, ``expression`` (52,),
+    ``gaze`` (2,2)."""
 
     joints: NDArray[np.float32]
     transl: NDArray[np.float32]
@@ -34,8 +35,8 @@ class Pose:
 
 @dataclass(frozen=True)
 class Arm:
-    """Arm angles in radians: ``down`` from horizontal, ``swing`` forward, ``twist`` about the arm, ``bend`` of the elbow,
-    ``turn`` pronation at the wrist, ``flex`` of the wrist."""
+    """Arm angles in radians: ``down`` from horizontal, ``swing`` forward, ``twist`` about the arm, ``bend``
+    of the elbow, ``turn`` pronation at the wrist, ``flex`` of the wrist."""
 
     down: float = 1.2
     swing: float = 0.0
@@ -76,14 +77,18 @@ def set_arm(joints: NDArray, side: str, arm: Arm) -> None:
     """Pose one arm in place."""
     # A third of the elevation above the horizontal comes from the collar, as in real shoulders.
     collar = np.clip(-arm.down, 0, 1.2) * 0.3
-    shoulder = _turn(0, -arm.swing) @ _turn(1, -arm.forward) @ _turn(2, -arm.down - collar) @ _turn(0, arm.twist)
+    shoulder = (
+        _turn(0, -arm.swing) @ _turn(1, -arm.forward) @ _turn(2, -arm.down - collar) @ _turn(0, arm.twist)
+    )
     _put(joints, side, "collar", np.array([0.0, 0.0, collar]))
     _put(joints, side, "shoulder", log_rotation(shoulder))
     _put(joints, side, "elbow", np.array([0.0, -arm.bend, 0.0]))
     _put(joints, side, "wrist", log_rotation(_turn(0, arm.turn) @ _turn(2, -arm.flex)))
 
 
-def set_leg(joints: NDArray, side: str, hip: float = 0.0, out: float = 0.0, knee: float = 0.0, foot: float = 0.0) -> None:
+def set_leg(
+    joints: NDArray, side: str, hip: float = 0.0, out: float = 0.0, knee: float = 0.0, foot: float = 0.0
+) -> None:
     """Pose one leg in place: hip flexion, abduction, knee flexion, ankle (positive = toes up), radians."""
     _put(joints, side, "hip", log_rotation(_turn(2, out) @ _turn(0, -hip)))
     _put(joints, side, "knee", np.array([knee, 0.0, 0.0]))
@@ -92,7 +97,8 @@ def set_leg(joints: NDArray, side: str, hip: float = 0.0, out: float = 0.0, knee
 
 @cache
 def _finger_axes() -> dict[str, tuple[NDArray[np.float64], float]]:
-    """Per left finger joint: the axis that curls it towards the palm, and for knuckles the yaw of the finger off +X.
+    """Per left finger joint: the axis that curls it towards the palm, and for knuckles the yaw of the finger
+    off +X.
 
     Taken from the mean body, because fingers fan out in the T-pose and do not bend about one common axis.
     """
@@ -114,8 +120,11 @@ def _finger_axes() -> dict[str, tuple[NDArray[np.float64], float]]:
 _THUMB_TARGETS = {1: (0.75, -0.6, 0.1), 2: (0.5, -0.4, -0.75), 3: (0.3, -0.2, -0.95)}
 
 
-def set_hand(joints: NDArray, side: str, curl: dict[str, float], spread: float = 0.0, thumb: float = 0.0) -> None:
-    """Pose one hand in place: curl 0-1 per finger (1 = fist), spread in radians between fingers, thumb 0-1."""
+def set_hand(
+    joints: NDArray, side: str, curl: dict[str, float], spread: float = 0.0, thumb: float = 0.0
+) -> None:
+    """Pose one hand in place: curl 0-1 per finger (1 = fist), spread in radians between fingers, thumb
+    0-1."""
     axes = _finger_axes()
     for k, finger in enumerate(FINGERS):
         amount = curl.get(finger, 0.0)
@@ -147,7 +156,9 @@ def named_hand(joints: NDArray, side: str, name: str, rng: np.random.Generator |
         set_hand(joints, side, {"index": 0.42, "middle": 0.3, "ring": 0.25, "pinky": 0.25}, 0.05, 0.6)
     elif rng is not None:
         curls = np.clip(rng.beta(0.8, 1.2) + rng.normal(0, 0.15, 4), 0, 1)
-        set_hand(joints, side, dict(zip(FINGERS, curls)), float(rng.normal(0.02, 0.06)), float(rng.uniform(0, 0.9)))
+        set_hand(
+            joints, side, dict(zip(FINGERS, curls)), float(rng.normal(0.02, 0.06)), float(rng.uniform(0, 0.9))
+        )
 
 
 def stance(name: str, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -165,7 +176,9 @@ def stance(name: str, rng: np.random.Generator) -> NDArray[np.float64]:
             set_leg(j, s, out=abs(n(0.08, 0.05)))
     elif name == "stand":
         for s in sides:
-            set_arm(j, s, Arm(down=n(1.22, 0.06), swing=n(0.05, 0.1), bend=abs(n(0.2, 0.12)), turn=n(0.1, 0.25)))
+            set_arm(
+                j, s, Arm(down=n(1.22, 0.06), swing=n(0.05, 0.1), bend=abs(n(0.2, 0.12)), turn=n(0.1, 0.25))
+            )
             set_leg(j, s, hip=n(0, 0.05), out=abs(n(0.05, 0.04)), knee=abs(n(0.03, 0.05)))
     elif name == "walk":
         phase, size = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 0.6)
@@ -181,24 +194,34 @@ def stance(name: str, rng: np.random.Generator) -> NDArray[np.float64]:
             set_leg(j, s, out=abs(n(0.06, 0.05)), knee=abs(n(0.04, 0.05)))
     elif name == "reach":
         for s in sides:
-            set_arm(j, s, Arm(down=rng.uniform(-0.3, 1.1), forward=rng.uniform(0, 1.3), bend=rng.uniform(0, 1.0),
-                              twist=n(0, 0.3), turn=n(0, 0.4), flex=n(0, 0.2)))  # fmt: skip
+            set_arm(j, s, Arm(down=rng.uniform(-0.3, 1.1), forward=rng.uniform(0, 1.3),
+                              bend=rng.uniform(0, 1.0),                               twist=n(0, 0.3), turn=n(0, 0.4), flex=n(0, 0.2)))  # fmt: skip
             set_leg(j, s, hip=n(0, 0.15), out=abs(n(0.08, 0.06)), knee=abs(n(0.1, 0.1)))
     elif name == "sit":
         knee = rng.uniform(0.5, 1.3)
         for s in sides:
-            set_leg(j, s, hip=knee * rng.uniform(0.75, 1.0), out=abs(n(0.1, 0.06)), knee=knee, foot=0.15 * knee)
-            set_arm(j, s, Arm(down=rng.uniform(0.9, 1.2), swing=rng.uniform(0.1, 0.7), bend=rng.uniform(0.3, 1.2)))
+            set_leg(
+                j, s, hip=knee * rng.uniform(0.75, 1.0), out=abs(n(0.1, 0.06)), knee=knee, foot=0.15 * knee
+            )
+            set_arm(
+                j, s, Arm(down=rng.uniform(0.9, 1.2), swing=rng.uniform(0.1, 0.7), bend=rng.uniform(0.3, 1.2))
+            )
     elif name == "akimbo":
         for s in sides:
-            set_arm(j, s, Arm(down=n(0.75, 0.08), swing=n(-0.25, 0.08), twist=n(-0.7, 0.1), bend=n(1.5, 0.15)))
+            set_arm(
+                j, s, Arm(down=n(0.75, 0.08), swing=n(-0.25, 0.08), twist=n(-0.7, 0.1), bend=n(1.5, 0.15))
+            )
             set_leg(j, s, out=abs(n(0.1, 0.05)))
     else:
         for s in sides:
-            set_arm(j, s, Arm(down=rng.uniform(-1.1, 1.2), bend=rng.uniform(0, 1.2), twist=n(0, 0.3), turn=n(0, 0.4)))
+            set_arm(
+                j,
+                s,
+                Arm(down=rng.uniform(-1.1, 1.2), bend=rng.uniform(0, 1.2), twist=n(0, 0.3), turn=n(0, 0.4)),
+            )
             set_leg(j, s, out=abs(n(0.08, 0.05)), knee=abs(n(0.03, 0.05)))
-    for k in ("spine1", "spine2", "spine3"):
-        j[JOINT_INDEX[k]] = n(0, [0.05, 0.06, 0.04])
+    for bone in ("spine1", "spine2", "spine3"):
+        j[JOINT_INDEX[bone]] = n(0, [0.05, 0.06, 0.04])
     j[JOINT_INDEX["neck"]] = n(0, [0.08, 0.12, 0.05])
     j[JOINT_INDEX["head"]] = n(0, [0.1, 0.16, 0.06])
     return j
@@ -215,9 +238,12 @@ def random_expression(rng: np.random.Generator) -> NDArray[np.float32]:
         return w
     for name, most, chance in (
         ("jawOpen", 0.7, 0.5), ("mouthSmile", 1.0, 0.4), ("eyeBlink", 1.0, 0.25), ("browInnerUp", 1.0, 0.3),
-        ("browDown", 0.8, 0.2), ("mouthPucker", 0.9, 0.15), ("mouthFunnel", 0.8, 0.15), ("mouthFrown", 0.7, 0.12),
-        ("cheekPuff", 0.8, 0.08), ("eyeWide", 0.8, 0.12), ("eyeSquint", 0.7, 0.2), ("mouthUpperUp", 0.6, 0.12),
-        ("mouthLowerDown", 0.6, 0.12), ("noseSneer", 0.7, 0.08), ("mouthStretch", 0.6, 0.1), ("mouthLeft", 0.6, 0.05),
+        ("browDown", 0.8, 0.2), ("mouthPucker", 0.9, 0.15), ("mouthFunnel", 0.8, 0.15),
+        ("mouthFrown", 0.7, 0.12),
+        ("cheekPuff", 0.8, 0.08), ("eyeWide", 0.8, 0.12), ("eyeSquint", 0.7, 0.2),
+        ("mouthUpperUp", 0.6, 0.12),
+        ("mouthLowerDown", 0.6, 0.12), ("noseSneer", 0.7, 0.08), ("mouthStretch", 0.6, 0.1),
+        ("mouthLeft", 0.6, 0.05),
         ("mouthRight", 0.6, 0.05), ("jawLeft", 0.5, 0.04), ("jawRight", 0.5, 0.04), ("browOuterUp", 0.8, 0.2),
         ("mouthRollLower", 0.6, 0.08), ("mouthPress", 0.6, 0.08), ("tongueOut", 0.8, 0.03),
     ):  # fmt: skip
@@ -233,7 +259,8 @@ def random_expression(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def lids_follow_gaze(expression: NDArray[np.float32], gaze: NDArray) -> NDArray[np.float32]:
-    """Copy of ARKit weights (52,) with eyeLookUp/Down set from the gaze pitch (the lids ride on the eyeballs)."""
+    """Copy of ARKit weights (52,) with eyeLookUp/Down set from the gaze pitch (the lids ride on the
+    eyeballs)."""
     out = expression.copy()
     for row, side in enumerate(("Left", "Right")):
         pitch = float(gaze[row, 1])

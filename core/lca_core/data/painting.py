@@ -1,7 +1,8 @@
 """Recolours textures: cloth tints and patterns, hair colours, painted eyes.
 
-In: pack textures, a random generator or explicit colours. Out: uint8 textures. A recoloured cloth keeps the folds and
-seams of the original as a luminance layer normalised to mean 1, so dark cloth takes a bright tint as well.
+In: pack textures, a random generator or explicit colours. Out: uint8 textures. A recoloured cloth keeps the
+folds and seams of the original as a luminance layer normalised to mean 1, so dark cloth takes a bright tint
+as well.
 """
 
 from __future__ import annotations
@@ -115,8 +116,8 @@ def _dots(p: NDArray, s: float, rng: np.random.Generator) -> NDArray:
 
 
 _PATTERNS: dict[str, Callable[[NDArray, float, np.random.Generator], NDArray]] = {
-    "stripes": _stripes, "bars": _bars, "checks": _checks, "noise": _noise, "block": _block, "emblem": _emblem,
-    "cells": _cells, "dots": _dots,
+    "stripes": _stripes, "bars": _bars, "checks": _checks, "noise": _noise, "block": _block,
+    "emblem": _emblem,    "cells": _cells, "dots": _dots,
 }  # fmt: skip
 
 
@@ -144,7 +145,9 @@ def paint_suit(name: str, upper: Cloth, lower: Cloth, rng: np.random.Generator) 
     return np.clip(out, 0, 255).astype(np.uint8)
 
 
-def tint_texture(rgba: NDArray[np.uint8], colour: tuple[int, int, int], strength: float = 0.8) -> NDArray[np.uint8]:
+def tint_texture(
+    rgba: NDArray[np.uint8], colour: tuple[int, int, int], strength: float = 0.8
+) -> NDArray[np.uint8]:
     """A texture (hair, brows, shoes) moved to ``colour`` while its luminance detail and alpha stay."""
     opaque = rgba[..., 3] > 100 if rgba.shape[2] == 4 else np.ones(rgba.shape[:2], bool)
     detail = detail_layer(rgba[..., :3].astype(np.float32), opaque, strength)[..., None]
@@ -154,7 +157,8 @@ def tint_texture(rgba: NDArray[np.uint8], colour: tuple[int, int, int], strength
 
 
 def paint_eye(iris: tuple[int, int, int], seed: int, size: int = 128) -> NDArray[np.uint8]:
-    """Front view of an eyeball (size,size,3): radius 0.5 of the texture is the ball, iris radius 0.24, pupil 0.09."""
+    """Front view of an eyeball (size,size,3): radius 0.5 of the texture is the ball, iris radius 0.24, pupil
+    0.09."""
     rng = np.random.default_rng(seed)
     y, x = (np.mgrid[0:size, 0:size] + 0.5) / size - 0.5
     r, angle = np.hypot(x, y), np.arctan2(y, x)

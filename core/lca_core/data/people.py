@@ -1,8 +1,9 @@
 """A synthetic adult: drawn from a seed, dressed, and posable.
 
-In: split name and identity number. Out: an :class:`Identity` (plain values, JSON-able) and from it a :class:`Person`:
-one triangle mesh of skin, eyes, mouth, brows, hair, cloth and shoes in T-pose with skin weights, expression deltas and
-textures. Bodies are blends of sampled adults of 18-80 years; everybody wears a full outfit and shoes.
+In: split name and identity number. Out: an :class:`Identity` (plain values, JSON-able) and from it a
+:class:`Person`: one triangle mesh of skin, eyes, mouth, brows, hair, cloth and shoes in T-pose with skin
+weights, expression deltas and textures. Bodies are blends of sampled adults of 18-80 years; everybody wears
+a full outfit and shoes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from numpy.typing import NDArray
 
 from lca_core.body.names import JOINT_INDEX
 from lca_core.data import library, skinning
-from lca_core.data.garments import CLEARANCE_HAIR_M, CLEARANCE_POSED_M, Fitted, clear, fit, push_out, visible_skin
+from lca_core.data.garments import (
+    CLEARANCE_HAIR_M,
+    CLEARANCE_POSED_M,
+    Fitted,
+    clear,
+    fit,
+    push_out,
+    visible_skin,
+)
 from lca_core.data.painting import (
     HAIR_COLOURS,
     HELD_OUT_PATTERNS,
@@ -42,7 +51,8 @@ HELD_OUT = {
 """Items that appear in the test split only (garments) and never in train or validation."""
 
 PARTS = {
-    "skin": 1, "eyes": 2, "mouth": 3, "brows": 4, "lashes": 5, "hair": 6, "top": 7, "bottom": 8, "shoes": 9, "hat": 10,
+    "skin": 1, "eyes": 2, "mouth": 3, "brows": 4, "lashes": 5, "hair": 6, "top": 7, "bottom": 8,
+    "shoes": 9, "hat": 10,
 }  # fmt: skip
 CLOTH_PARTS = (PARTS["top"], PARTS["bottom"], PARTS["shoes"], PARTS["hat"])
 MAX_BETA = 2.5
@@ -52,8 +62,10 @@ _FEMALE_HAIR = ("bob01", "bob02", "Braid01", "long01", "ponytail01", "afro01", "
 _MALE_HAIR = ("short01", "short02", "short03", "short04", "afro01", "short02", "short04")
 _UNISEX_SUITS = ("male_casualsuit01", "male_casualsuit03", "male_casualsuit06")
 _COLOURFUL = (
-    (176, 40, 44), (32, 84, 168), (30, 120, 72), (222, 168, 38), (120, 52, 140), (214, 106, 44), (36, 140, 150),
-    (206, 96, 130), (238, 236, 230), (44, 46, 52), (128, 128, 132), (92, 66, 48), (160, 196, 222), (110, 128, 60),
+    (176, 40, 44), (32, 84, 168), (30, 120, 72), (222, 168, 38), (120, 52, 140), (214, 106, 44),
+    (36, 140, 150),    
+    (206, 96, 130), (238, 236, 230), (44, 46, 52), (128, 128, 132), (92, 66, 48), (160, 196, 222),
+    (110, 128, 60),
 )  # fmt: skip
 
 
@@ -94,11 +106,14 @@ class Identity:
 
 
 def streams(split: str, number: int, *names: str) -> tuple[np.random.Generator, ...]:
-    """Independent random generators per named purpose of one identity; adding a name leaves the others alone."""
+    """Independent random generators per named purpose of one identity; adding a name leaves the others
+    alone."""
     keys = [int.from_bytes(n.encode()[:8].ljust(8, b"\0"), "little") for n in names]
     code = sorted(SPLITS).index(split)
     return tuple(
-        np.random.default_rng(np.random.SeedSequence([GENERATOR_VERSION, code, number, k & 0xFFFFFFFF, k >> 32]))
+        np.random.default_rng(
+            np.random.SeedSequence([GENERATOR_VERSION, code, number, k & 0xFFFFFFFF, k >> 32])
+        )
         for k in keys
     )
 
@@ -149,7 +164,11 @@ def sample_identity(split: str, number: int) -> Identity:
     betas, years = sample_betas(shape, female)
     sex = "female" if female else "male"
     age = "young" if years < 40 else "middleage" if years < 64 else "old"
-    files = [s for s in library.skins() if s.startswith(f"skin_{age}_") and s.rstrip("23").endswith(f"skinned_{sex}")]
+    files = [
+        s
+        for s in library.skins()
+        if s.startswith(f"skin_{age}_") and s.rstrip("23").endswith(f"skinned_{sex}")
+    ]
     files = _allowed("skin", tuple(files), split)
     dark = [s for s in files if "dark" in s]
     light = [s for s in files if "light" in s]
@@ -164,8 +183,10 @@ def sample_identity(split: str, number: int) -> Identity:
     if female:
         suits += list(_UNISEX_SUITS)
     suits = _allowed("suit", tuple(suits), split)
-    suit = str(dress.choice([s for s in suits if s in HELD_OUT["suit"]] or suits)) if split == "test" else str(
-        dress.choice(suits)
+    suit = (
+        str(dress.choice([s for s in suits if s in HELD_OUT["suit"]] or suits))
+        if split == "test"
+        else str(dress.choice(suits))
     )
     shoes = str(dress.choice(_allowed("shoes", library.names("shoes"), split)))
     return Identity(
@@ -193,8 +214,12 @@ def _eye_ball(rings: int = 20, segments: int = 28) -> tuple[NDArray, NDArray, ND
     """Unit eyeball: vertices (N,3) with the pupil at +Z, outward faces (F,3), planar corner uvs (F,3,2)."""
     theta = np.linspace(0, np.pi, rings + 1)[:, None]
     phi = np.linspace(0, 2 * np.pi, segments + 1)[None, :]
-    v = np.stack(np.broadcast_arrays(np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)), -1)
-    back = np.where(v[..., 2:] < 0, 1 / np.maximum(np.linalg.norm(v[..., :2], axis=-1, keepdims=True), 1e-6), 1.0)
+    v = np.stack(
+        np.broadcast_arrays(np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)), -1
+    )
+    back = np.where(
+        v[..., 2:] < 0, 1 / np.maximum(np.linalg.norm(v[..., :2], axis=-1, keepdims=True), 1e-6), 1.0
+    )
     uv = 0.5 + 0.49 * v[..., :2] * np.minimum(back, 1e3)
     uv[-1] = (0.99, 0.5)
     i = (np.arange(rings)[:, None] * (segments + 1) + np.arange(segments)).ravel()
@@ -224,7 +249,14 @@ class _Pieces:
     count: int = 0
 
     def add(
-        self, v: NDArray, w: NDArray, d: NDArray | None, f: NDArray, uv: NDArray, tex: int, part: int | NDArray
+        self,
+        v: NDArray,
+        w: NDArray,
+        d: NDArray | None,
+        f: NDArray,
+        uv: NDArray,
+        tex: int,
+        part: int | NDArray,
     ) -> slice:
         self.vertices.append(v)
         self.weights.append(w)
@@ -242,7 +274,8 @@ class Person:
 
     Attributes:
         faces: (F,3), face_uvs: (F,3,2), face_texture: (F,), face_part: (F,) ids of ``PARTS``.
-        rest: (N,3) T-pose vertices, metres; the first 19158 are the base body (helpers included, unreferenced).
+        rest: (N,3) T-pose vertices, metres; the first 19158 are the base body (helpers included,
+        unreferenced).
         weights: (N,55) float32. joints: (55,3) rest joints. textures: list of uint8 images.
     """
 
@@ -277,7 +310,9 @@ class Person:
         self.weights = np.concatenate(pieces.weights).astype(np.float32)
         self._deltas = [
             (slice(s, s + len(v)), d)
-            for s, v, d in zip(np.cumsum([0] + [len(v) for v in pieces.vertices]), pieces.vertices, pieces.deltas)
+            for s, v, d in zip(
+                np.cumsum([0] + [len(v) for v in pieces.vertices]), pieces.vertices, pieces.deltas
+            )
             if d is not None
         ]
         self.faces = np.concatenate(pieces.faces).astype(np.int32)
@@ -291,7 +326,9 @@ class Person:
         self.textures.append(image)
         return len(self.textures) - 1
 
-    def _add_item(self, pieces: _Pieces, fitted: Fitted, image: NDArray[np.uint8], part: int | NDArray) -> slice:
+    def _add_item(
+        self, pieces: _Pieces, fitted: Fitted, image: NDArray[np.uint8], part: int | NDArray
+    ) -> slice:
         return pieces.add(
             fitted.vertices, fitted.weights, fitted.expressions, fitted.item.faces, fitted.item.face_uvs,
             self._texture(image), part,
@@ -308,13 +345,17 @@ class Person:
         pieces.add(body, ext.weights, ext.expressions, faces[keep], uvs[keep], tex, PARTS["skin"])
         tongue, tongue_uv = library.base_mesh("tongue")
         red = self._texture(np.full((4, 4, 3), (150, 62, 58), np.uint8))
-        pieces.add(np.zeros((0, 3)), np.zeros((0, 55)), None, tongue - pieces.count, tongue_uv, red, PARTS["mouth"])
+        pieces.add(
+            np.zeros((0, 3)), np.zeros((0, 55)), None, tongue - pieces.count, tongue_uv, red, PARTS["mouth"]
+        )
 
     def _add_eyes(self, pieces: _Pieces, body: NDArray) -> None:
         ball, faces, uvs = _eye_ball()
         tex = self._texture(paint_eye(IRIS_COLOURS[self.identity.iris], self.identity.number))
         for side, name in (("l", "left_eye_smplhf"), ("r", "right_eye_smplhf")):
-            centre, radius = _fit_sphere(body[library.array(f"base/eye_{side}").astype(np.int64)].astype(np.float64))
+            centre, radius = _fit_sphere(
+                body[library.array(f"base/eye_{side}").astype(np.int64)].astype(np.float64)
+            )
             weights = np.zeros((len(ball), 55), np.float32)
             weights[:, JOINT_INDEX[name]] = 1
             pieces.add(centre + radius * ball, weights, None, faces, uvs, tex, PARTS["eyes"])
@@ -332,7 +373,7 @@ class Person:
             fitted = fit(library.proxy(kind, name), body, facial=True)
             if kind == "brow":
                 # Half a millimetre forward keeps the thin card off the forehead.
-                fitted = replace(fitted, vertices=fitted.vertices + np.float32([0, 0, 0.0008]))
+                fitted = replace(fitted, vertices=fitted.vertices + np.array([0, 0, 0.0008], np.float32))
             self._add_item(pieces, fitted, image, PARTS[part])
 
     def _add_cloth(self, pieces: _Pieces, suit: Fitted, shoes: Fitted) -> None:
@@ -367,7 +408,8 @@ class Person:
     def posed(
         self, pose: NDArray, transl: NDArray, expression: NDArray, gaze: NDArray
     ) -> NDArray[np.float32]:
-        """Vertices (N,3) for joint rotations (55,3) axis-angle, translation (3,), ARKit (52,) and gaze (2,2)."""
+        """Vertices (N,3) for joint rotations (55,3) axis-angle, translation (3,), ARKit (52,) and gaze
+        (2,2)."""
         rotations = skinning.local_rotations(pose, gaze)
         rest = skinning.twist_forearms(self.shaped(expression), rotations, self._forearm)
         transforms = skinning.joint_transforms(rotations, self.joints)

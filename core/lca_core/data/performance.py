@@ -1,4 +1,5 @@
-"""Smooth motions for clips: hands open, close and point, the face talks and blinks, the body turns all the way round.
+"""Smooth motions for clips: hands open, close and point, the face talks and blinks, the body turns all the
+way round.
 
 In: frame count, rate and a seed. Out: one :class:`~lca_core.data.motion.Pose` per frame, continuous in time.
 """

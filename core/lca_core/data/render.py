@@ -1,8 +1,9 @@
 """Ray-cast renderer of textured, alpha-tested triangle meshes: one warp kernel for CPU and CUDA.
 
-In: a posed mesh, its textures, a pinhole camera (off-centre allowed) and a light (ambient SH of order 2 plus one
-directional light with a shadow ray). Out: linear colour, coverage, part id, depth, normal, uv, face and barycentrics
-per pixel. Shading is linear Lambert, so images and lit uv maps agree. The same ray function bakes uv maps.
+In: a posed mesh, its textures, a pinhole camera (off-centre allowed) and a light (ambient SH of order 2 plus
+one directional light with a shadow ray). Out: linear colour, coverage, part id, depth, normal, uv, face and
+barycentrics per pixel. Shading is linear Lambert, so images and lit uv maps agree. The same ray function
+bakes uv maps.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def _warp() -> Any:
     """The warp module with the kernels, initialised once (first CPU compile takes some ten seconds)."""
     import warp as wp
 
-    wp.config.quiet = True
+    wp.config.log_level = getattr(wp, "LOG_WARNING", 0)
     wp.init()
     from lca_core.data import _kernels
 
@@ -227,7 +228,8 @@ class Scene:
         """Render one view.
 
         Args:
-            K: (3,3) intrinsics in pixels (pixel centres at +0.5). viewmat: (4,4) world-to-camera, OpenCV axes.
+            K: (3,3) intrinsics in pixels (pixel centres at +0.5). viewmat: (4,4) world-to-camera, OpenCV
+            axes.
             samples: S for S x S rays per pixel; the id buffers come from the first ray that hits.
         """
         wp, kernels = _warp()
@@ -278,9 +280,9 @@ class Scene:
     ) -> Hits:
         """First opaque hit of rays (M,3) with unit directions, up to ``max_t`` metres.
 
-        With ``labels`` (M,) and ``allowed`` (L,L') bool only faces whose label is allowed for the ray's label count,
-        and faces labelled below ``two_sided`` only when they look towards the ray's start (``outward``: away from it).
-        Light is evaluated with shadows at the hit.
+        With ``labels`` (M,) and ``allowed`` (L,L') bool only faces whose label is allowed for the ray's
+        label count, and faces labelled below ``two_sided`` only when they look towards the ray's start
+        (``outward``: away from it). Light is evaluated with shadows at the hit.
         """
         wp, kernels = _warp()
         m, dev = len(origins), self._device

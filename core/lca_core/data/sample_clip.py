@@ -1,7 +1,8 @@
-"""Renders the sample clip that ships with the product: a synthetic adult in a plain room, hands, talk, a full turn.
+"""Renders the sample clip that ships with the product: a synthetic adult in a plain room, hands, talk, a
+full turn.
 
-In: nothing but the asset pack. Out: ``assets/sample_clip.mp4`` (H.264) and ``assets/sample_clip.npz`` with the exact
-motion, camera and shape. Run: ``python -m lca_core.data.sample_clip [--out FOLDER]``.
+In: nothing but the asset pack. Out: ``assets/sample_clip.mp4`` (H.264) and ``assets/sample_clip.npz`` with
+the exact motion, camera and shape. Run: ``python -m lca_core.data.sample_clip [--out FOLDER]``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ ROOM_PART = 20
 
 
 def sample_person() -> Identity:
-    """The person of the clip: a real draw of the generator in fixed clothes (rust shirt with a print, blue jeans)."""
+    """The person of the clip: a real draw of the generator in fixed clothes (rust shirt with a print, blue
+    jeans)."""
     base = sample_identity("train", 8)
     fields = {f: getattr(base, f) for f in base.__dataclass_fields__}
     fields |= {
@@ -49,7 +51,8 @@ def sample_person() -> Identity:
 
 
 def _room(floor: float) -> tuple[NDArray, NDArray, NDArray, NDArray, list[NDArray[np.uint8]]]:
-    """Floor and back wall: vertices (8,3), faces (4,3), corner uvs (4,3,2), texture number per face, images."""
+    """Floor and back wall: vertices (8,3), faces (4,3), corner uvs (4,3,2), texture number per face,
+    images."""
     w, back, front, top = 4.0, -1.7, 5.0, 4.0
     v = np.array(
         [
@@ -94,9 +97,19 @@ def render_clip(out: Path, frames: int = FRAMES, size: tuple[int, int] = SIZE, s
     sh[1] = 0.12
     sh[2] = 0.12
     direction = np.array([0.45, 0.95, 0.75])
-    light = Light(sh, (direction / np.linalg.norm(direction)).astype(np.float32), np.float32([0.42, 0.4, 0.37]))
+    light = Light(
+        sh,
+        (direction / np.linalg.norm(direction)).astype(np.float32),
+        np.array([0.42, 0.4, 0.37], np.float32),
+    )
     K, viewmat = fit_camera(
-        np.concatenate([first[used], first[used] * np.float32([1.12, 1, 1])]), 0.0, 0.03, 3.1, *size, 0.86, np.zeros(2)
+        np.concatenate([first[used], first[used] * np.array([1.12, 1, 1], np.float32)]),
+        0.0,
+        0.03,
+        3.1,
+        *size,
+        0.86,
+        np.zeros(2),
     )
     out.mkdir(parents=True, exist_ok=True)
     path = out / "sample_clip.mp4"
@@ -110,7 +123,7 @@ def render_clip(out: Path, frames: int = FRAMES, size: tuple[int, int] = SIZE, s
         for q in motion:
             posed = person.posed(q.joints, q.transl, q.expression, q.gaze)
             # The standing foot stays on the floor while the other lifts.
-            lift = np.float32([0, floor - posed[used, 1].min(), 0])
+            lift = np.array([0, floor - posed[used, 1].min(), 0], np.float32)
             transl.append(q.transl + lift)
             scene.pose(np.concatenate([posed + lift, v]))
             image = scene.render(K, viewmat, *size, light, samples=samples).composite(0.6)

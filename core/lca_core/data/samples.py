@@ -1,7 +1,7 @@
 """Training samples: a dressed person in several poses seen by several cameras, with exact ground truth.
 
-In: split, seed, sizes. Out: dictionaries of arrays (see :func:`make_sample`), the format that ``lca_core.train`` reads.
-The same split, seed and generator version give the same bytes on CPU.
+In: split, seed, sizes. Out: dictionaries of arrays (see :func:`make_sample`), the format that
+``lca_core.train`` reads. The same split, seed and generator version give the same bytes on CPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ Sample = dict[str, Any]
 
 
 def blackbody(kelvin: float) -> NDArray[np.float64]:
-    """Linear RGB of a black body, 2,000-12,000 K, scaled to green = 1 (polynomial fit in reciprocal temperature)."""
+    """Linear RGB of a black body, 2,000-12,000 K, scaled to green = 1 (polynomial fit in reciprocal
+    temperature)."""
     x = 1000.0 / np.clip(kelvin, 2000, 12000)
     red = 0.60 + 2.15 * x**1.35 if kelvin < 6500 else 0.60 + 2.15 * x**1.35 * 0.98
     blue = np.clip(1.62 - 3.1 * x + 0.75 * x * x, 0.12, 2.0)
@@ -54,13 +55,20 @@ def sample_light(rng: np.random.Generator) -> Light:
 
 
 def fit_camera(
-    points: NDArray, yaw: float, pitch: float, distance: float, width: int, height: int, fill: float, shift: NDArray
+    points: NDArray,
+    yaw: float,
+    pitch: float,
+    distance: float,
+    width: int,
+    height: int,
+    fill: float,
+    shift: NDArray,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """A camera that shows all ``points`` (N,3).
 
-    It stands at ``yaw`` (0 = in front, at +Z) and ``pitch`` radians above, ``distance`` metres from their middle; the
-    focal length makes the larger extent fill the fraction ``fill`` of the frame. ``shift`` (2,) pixels moves the
-    principal point. Returns K (3,3) and the world-to-camera matrix (4,4).
+    It stands at ``yaw`` (0 = in front, at +Z) and ``pitch`` radians above, ``distance`` metres from their
+    middle; the focal length makes the larger extent fill the fraction ``fill`` of the frame. ``shift`` (2,)
+    pixels moves the principal point. Returns K (3,3) and the world-to-camera matrix (4,4).
     """
     middle = (points.min(0) + points.max(0)) / 2
     back = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
@@ -81,9 +89,15 @@ def fit_camera(
 def background(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
     """A blurry linear background (H,W,3): two colours, a gradient and coarse noise."""
     a, b = srgb_to_linear(rng.uniform(0.15, 0.9, (2, 3)))
-    ramp = np.linspace(0, 1, height)[:, None] * np.ones(width) if rng.random() < 0.5 else np.zeros((height, width))
+    ramp = (
+        np.linspace(0, 1, height)[:, None] * np.ones(width)
+        if rng.random() < 0.5
+        else np.zeros((height, width))
+    )
     coarse = rng.standard_normal((6, 6))
-    noise = ndimage.zoom(coarse, (height / 6, width / 6), order=1, grid_mode=True, mode="nearest")[:height, :width]
+    noise = ndimage.zoom(coarse, (height / 6, width / 6), order=1, grid_mode=True, mode="nearest")[
+        :height, :width
+    ]
     blend = np.clip(ramp + 0.25 * noise, 0, 1)[..., None]
     return a * (1 - blend) + b * blend
 
@@ -92,13 +106,15 @@ def make_sample(split: str, number: int, *, size: int = 256, views: int = 4, uv_
     """One person as a dictionary of arrays.
 
     Returns:
-        images uint8 [V,S,S,3] sRGB; masks uint8 [V,S,S] coverage 0-255; Ks float32 [V,3,3]; viewmats float32 [V,4,4]
-        world-to-camera; pose float32 [V,55,3]; transl [V,3]; expression [V,52]; gaze [V,2,2]; betas [50];
-        uv_albedo, uv_color uint8 [U,U,3] sRGB; uv_offset float16 [U,U,3] m; uv_validity uint8 [U,U];
+        images uint8 [V,S,S,3] sRGB; masks uint8 [V,S,S] coverage 0-255; Ks float32 [V,3,3]; viewmats float32
+        [V,4,4] world-to-camera; pose float32 [V,55,3]; transl [V,3]; expression [V,52]; gaze [V,2,2]; betas
+        [50]; uv_albedo, uv_color uint8 [U,U,3] sRGB; uv_offset float16 [U,U,3] m; uv_validity uint8 [U,U];
         uv_correction float16 [V,U,U,3] m; meta JSON string. See :mod:`lca_core.data.uv_bake` for the maps.
     """
     person = Person(sample_identity(split, number))
-    pose_rng, camera_rng, light_rng, back_rng = streams(split, number, "motion", "camera", "light", "backgrnd")
+    pose_rng, camera_rng, light_rng, back_rng = streams(
+        split, number, "motion", "camera", "light", "backgrnd"
+    )
     light = sample_light(light_rng)
     scene = uv_bake.layered_scene(person)
     truth = uv_bake.bake(person, scene, light, uv_size)
@@ -154,9 +170,16 @@ _PER_VIEW = ("images", "masks", "Ks", "viewmats", "pose", "transl", "expression"
 
 
 def iter_samples(
-    split: str, seed: int = 0, count: int | None = None, *, size: int = 256, views: int = 4, uv_size: int = 128
+    split: str,
+    seed: int = 0,
+    count: int | None = None,
+    *,
+    size: int = 256,
+    views: int = 4,
+    uv_size: int = 128,
 ) -> Iterator[tuple[int, Sample]]:
-    """Yields (identity number, sample) for identities ``seed``, ``seed`` + 1, ... within the split's number range."""
+    """Yields (identity number, sample) for identities ``seed``, ``seed`` + 1, ... within the split's number
+    range."""
     if split not in SPLITS:
         raise InvalidInputError(f"There is no split {split!r}; use one of {', '.join(SPLITS)}.")
     low, high = SPLITS[split]

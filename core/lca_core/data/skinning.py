@@ -1,7 +1,7 @@
 """Linear blend skinning in numpy with the body model's joints, pose correctives and conventions.
 
-In: rest vertices, weights, local joint rotations. Out: posed vertices. The arrays come from the shipped body file, so
-a dressed person moves exactly like the body model; a test holds the two together.
+In: rest vertices, weights, local joint rotations. Out: posed vertices. The arrays come from the shipped body
+file, so a dressed person moves exactly like the body model; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def rotation_matrices(axis_angle: NDArray) -> NDArray[np.float64]:
 
 
 def gaze_rotation(gaze: NDArray) -> NDArray[np.float64]:
-    """Eye rotation (...,3,3) of (yaw, pitch) (...,2): yaw about +Y (left positive), then pitch about X (down positive)."""
+    """Eye rotation (...,3,3) of (yaw, pitch) (...,2): yaw about +Y (left positive), then pitch about X (down
+    positive)."""
     g = np.asarray(gaze, np.float64)
     zero = np.zeros_like(g[..., 0])
     yaw = rotation_matrices(np.stack([zero, g[..., 0], zero], -1))
@@ -88,7 +89,8 @@ def joint_transforms(rotations: NDArray, joints: NDArray) -> NDArray[np.float64]
 
 def blend(weights: NDArray, transforms: NDArray) -> NDArray[np.float32]:
     """Blended transforms (N,3,4) of weights (N,55)."""
-    return (weights @ transforms.reshape(55, 12).astype(np.float32)).reshape(-1, 3, 4)
+    flat = np.asarray(weights, np.float32) @ transforms.reshape(55, 12).astype(np.float32)
+    return flat.reshape(-1, 3, 4)
 
 
 def skin(rest: NDArray, weights: NDArray, transforms: NDArray) -> NDArray[np.float32]:
@@ -98,7 +100,8 @@ def skin(rest: NDArray, weights: NDArray, transforms: NDArray) -> NDArray[np.flo
 
 
 def forearm_guides(rest: NDArray, weights: NDArray) -> tuple[NDArray, NDArray]:
-    """Vertices that follow the forearm corrective and the body-model vertex each takes it from: two (M,) arrays."""
+    """Vertices that follow the forearm corrective and the body-model vertex each takes it from: two (M,)
+    arrays."""
     arrays = body_arrays()
     arms = weights[:, [JOINT_INDEX[f"{s}_{j}"] for s in ("left", "right") for j in ("elbow", "wrist")]].sum(1)
     follow = np.flatnonzero(arms > 0.3)
@@ -110,9 +113,7 @@ def forearm_guides(rest: NDArray, weights: NDArray) -> tuple[NDArray, NDArray]:
     return follow, source[follow]
 
 
-def twist_forearms(
-    rest: NDArray, rotations: NDArray, guides: tuple[NDArray, NDArray]
-) -> NDArray[np.float32]:
+def twist_forearms(rest: NDArray, rotations: NDArray, guides: tuple[NDArray, NDArray]) -> NDArray[np.float32]:
     """Rest vertices (N,3) with the body model's pose corrective added where ``guides`` says."""
     arrays = body_arrays()
     feature = (rotations[1:] - np.eye(3)).reshape(-1)[arrays["pose_columns"]].astype(np.float32)

@@ -1,8 +1,10 @@
-"""Ground truth on the body's UV grid: what a dressed person looks like and where the dressed surface is, texel by texel.
+"""Ground truth on the body's UV grid: what a dressed person looks like and where the dressed surface is,
+texel by texel.
 
-In: a :class:`Person`, its scene in T-pose, a light. Out: albedo, lit colour, offset of the outermost layer from the body
-in the texel's tangent frame, validity bits, and per pose the displacement that LBS of the dressed surface lacks.
-Layers (cloth, hair, brows, eyes) are found by rays from 0.15 m outside along the body normal; skin answers for itself.
+In: a :class:`Person`, its scene in T-pose, a light. Out: albedo, lit colour, offset of the outermost layer
+from the body in the texel's tangent frame, validity bits, and per pose the displacement that LBS of the
+dressed surface lacks. Layers (cloth, hair, brows, eyes) are found by rays from 0.15 m outside along the body
+normal; skin answers for itself.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ def body_model() -> BodyModel:
 class Texels:
     """Fixed tables of the T texels on the body at one grid size.
 
-    ``rows``, ``cols`` (T,); ``tri`` (T,3) body-model vertices; ``base_tri`` (T,3) base vertices; ``bary`` (T,3);
-    ``weights`` (T,55); ``joint`` (T,) dominant joint; ``cavity``, ``eye`` (T,) bool.
+    ``rows``, ``cols`` (T,); ``tri`` (T,3) body-model vertices; ``base_tri`` (T,3) base vertices; ``bary``
+    (T,3); ``weights`` (T,55); ``joint`` (T,) dominant joint; ``cavity``, ``eye`` (T,) bool.
     """
 
     atlas: UvAtlas
@@ -82,8 +84,9 @@ def texels(size: int) -> Texels:
 def layer_table() -> NDArray[np.bool_]:
     """(56,165) which face labels a texel may take as its layer, and row 55: any skin.
 
-    A face label is its dominant joint, plus 55 for skin, mouth and lashes, plus 110 for hair, brows and hats. A layer must belong to the same or a
-    neighbouring joint, else a ray would stop at the other leg or at the next finger.
+    A face label is its dominant joint, plus 55 for skin, mouth and lashes, plus 110 for hair, brows and
+    hats. A layer must belong to the same or a neighbouring joint, else a ray would stop at the other leg or
+    at the next finger.
     """
     near = np.eye(55, dtype=bool)
     for j, parent in enumerate(JOINT_PARENTS):
@@ -135,9 +138,9 @@ def layered_scene(person: Person, device: str = "cpu") -> Scene:
 class UvTruth:
     """Maps at U x U; texels outside the body are zero.
 
-    albedo, color: uint8 sRGB (U,U,3); color is lit in T-pose. offset: float16 (U,U,3) m, tangent frame. validity:
-    uint8 bits. The rest ties each texel to the dressed mesh: ``vertices`` (T,3) and ``bary`` (T,3), ``point`` (T,3)
-    its rest position, ``frame`` (T,3,3) its tangent frame, ``part`` (T,) part id.
+    albedo, color: uint8 sRGB (U,U,3); color is lit in T-pose. offset: float16 (U,U,3) m, tangent frame.
+    validity: uint8 bits. The rest ties each texel to the dressed mesh: ``vertices`` (T,3) and ``bary``
+    (T,3), ``point`` (T,3) its rest position, ``frame`` (T,3,3) its tangent frame, ``part`` (T,) part id.
     """
 
     albedo: NDArray[np.uint8]
@@ -163,7 +166,8 @@ def bake(person: Person, scene: Scene, light: Light, size: int) -> UvTruth:
     hits = scene.cast(
         skin_point + REACH_M * normal, -normal, REACH_M + 0.02, light, labels=t.joint, allowed=layer_table()
     )
-    # Skin that is drawn hides layers deeper than itself; skin under cloth is not drawn and takes what is there.
+    # Skin that is drawn hides layers deeper than itself; skin under cloth is not drawn and takes what is
+    # there.
     own = scene.cast(
         skin_point + 0.002 * normal, -normal, 0.006, light,
         labels=np.full(len(t.joint), 55), allowed=layer_table(),
@@ -190,7 +194,12 @@ def bake(person: Person, scene: Scene, light: Light, size: int) -> UvTruth:
     corner = np.concatenate([hits.bary, 1 - hits.bary.sum(1, keepdims=True)], 1)
     bary = np.where(layered[:, None], corner, t.bary).astype(np.float32)
     part = np.where(valid, person.face_part[np.maximum(face, 0)], 0)
-    bits = SURFACE * valid + CAVITY * t.cavity + CLOTH * np.isin(part, CLOTH_PARTS) + HAIR * (part == PARTS["hair"])
+    bits = (
+        SURFACE * valid
+        + CAVITY * t.cavity
+        + CLOTH * np.isin(part, CLOTH_PARTS)
+        + HAIR * (part == PARTS["hair"])
+    )
     if person.identity.suit in LOOSE_SUITS:
         bits = bits + LOOSE * (part == PARTS["bottom"])
     return UvTruth(
@@ -223,10 +232,11 @@ def surface_points(truth: UvTruth, posed: NDArray) -> NDArray[np.float32]:
 def correction(
     person: Person, truth: UvTruth, posed: NDArray, pose: NDArray, transl: NDArray, gaze: NDArray, size: int
 ) -> NDArray[np.float16]:
-    """Displacement (U,U,3) in the T-pose tangent frame which, added before LBS, lands on the dressed posed surface.
+    """Displacement (U,U,3) in the T-pose tangent frame which, added before LBS, lands on the dressed posed
+    surface.
 
-    It holds expression, forearm twist and everything cloth does beyond skinning with the body's texel weights;
-    0 where validity lacks the surface bit, clipped to 8 cm.
+    It holds expression, forearm twist and everything cloth does beyond skinning with the body's texel
+    weights; 0 where validity lacks the surface bit, clipped to 8 cm.
     """
     t = texels(size)
     transforms = skinning.joint_transforms(skinning.local_rotations(pose, gaze), person.joints)
@@ -239,9 +249,16 @@ def correction(
 
 
 def seen(
-    truth: UvTruth, posed: NDArray, frame: Frame, K: NDArray, viewmat: NDArray, size: int, tolerance: float = 0.015
+    truth: UvTruth,
+    posed: NDArray,
+    frame: Frame,
+    K: NDArray,
+    viewmat: NDArray,
+    size: int,
+    tolerance: float = 0.015,
 ) -> NDArray[np.bool_]:
-    """(T,) texels whose surface point is inside the view and not behind the depth buffer by ``tolerance`` metres."""
+    """(T,) texels whose surface point is inside the view and not behind the depth buffer by ``tolerance``
+    metres."""
     camera = surface_points(truth, posed) @ viewmat[:3, :3].T + viewmat[:3, 3]
     z = np.maximum(camera[:, 2], 1e-6)
     x = np.floor(camera[:, 0] / z * K[0, 0] + K[0, 2]).astype(int)
