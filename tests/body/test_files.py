@@ -24,7 +24,8 @@ def test_body_has_the_smplx_layout(raw):
         "v_template": (13750, 3), "f": (27484, 3), "shapedirs": (13750, 3, 400), "posedirs": (13750, 3, 486),
         "weights": (13750, 55), "J_regressor": (55, 13750), "kintree_table": (2, 55), "vt": (14930, 2),
         "ft": (27484, 3), "lmk_faces_idx": (51,), "lmk_bary_coords": (51, 3),
-        "dynamic_lmk_faces_idx": (79, 17), "dynamic_lmk_bary_coords": (79, 17, 3), "hands_meanl": (45,), "hands_componentsr": (45, 45),
+        "dynamic_lmk_faces_idx": (79, 17), "dynamic_lmk_bary_coords": (79, 17, 3),
+        "hands_meanl": (45,), "hands_componentsr": (45, 45),
     }  # fmt: skip
     for name, shape in shapes.items():
         assert raw[name].shape == shape, name

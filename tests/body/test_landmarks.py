@@ -50,7 +50,8 @@ def test_stock_smplx_finds_the_same_points(body, tmp_path):
     joints = model().joints[0]
     order = [
         "nose", "reye", "leye", "rear", "lear", "LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe",
-        "RHeel", "lthumb", "lindex", "lmiddle", "lring", "lpinky", "rthumb", "rindex", "rmiddle", "rring", "rpinky",
+        "RHeel", "lthumb", "lindex", "lmiddle", "lring", "lpinky", "rthumb",
+        "rindex", "rmiddle", "rring", "rpinky",
     ]  # fmt: skip
     ours = body.v_template[[STANDARD_VERTICES[n] for n in order]]
     torch.testing.assert_close(joints[55:76], ours, atol=1e-5, rtol=0)

@@ -149,6 +149,8 @@ def test_bad_input_is_refused(body, tmp_path):
         body.rest(torch.zeros(1, 10))
     with pytest.raises(InvalidInputError, match="pose"):
         body(torch.zeros(1, 50), torch.zeros(1, 165))
+    with pytest.raises(InvalidInputError, match="Batch sizes"):
+        body(torch.zeros(3, 50), torch.zeros(2, 55, 3))
     with pytest.raises(NotFoundError):
         BodyModel.load(tmp_path / "none.npz")
     broken = tmp_path / "broken.npz"

@@ -207,6 +207,9 @@ class BodyModel(nn.Module):
             InvalidInputError: a tensor has the wrong shape.
         """
         _require("pose", pose, (NUM_JOINTS, 3))
+        sizes = {len(t) for t in (betas, pose, transl, expression) if t is not None} - {1}
+        if len(sizes) > 1:
+            raise InvalidInputError(f"Batch sizes {sorted(sizes)} do not match; give all the same, or 1.")
         rest_vertices, rest_joints = self.rest(betas, expression)
         batch = max(len(pose), len(rest_vertices))
         rest_vertices, rest_joints = rest_vertices.expand(batch, -1, -1), rest_joints.expand(batch, -1, -1)
