@@ -1,4 +1,4 @@
-"""The build-time maths, on made-up data: poses, shape statistics, joint regression, nearest points, base mesh."""
+"""The build-time maths, on made-up data: poses, shape statistics, joints, nearest points, base mesh."""
 
 from __future__ import annotations
 
@@ -129,8 +129,11 @@ def test_merged_weights_keep_everything():
     rig, _, _ = _stick_rig()
     merged = merge_weights(rig)
     np.testing.assert_allclose(merged.sum(axis=1), 1)
-    for bone, joint in (("spine01", "spine3"), ("upperleg02.L", "left_hip"), ("neck03", "head"),
-                        ("finger5-2.R", "right_pinky2"), ("shoulder01.R", "right_collar"), ("root", "pelvis")):  # fmt: skip
+    pairs = {
+        "spine01": "spine3", "upperleg02.L": "left_hip", "neck03": "head", "finger5-2.R": "right_pinky2",
+        "shoulder01.R": "right_collar", "root": "pelvis",
+    }  # fmt: skip
+    for bone, joint in pairs.items():
         assert merged[rig.index(bone), JOINT_INDEX[joint]] == 1
 
 
