@@ -128,10 +128,8 @@ def project_forward(
                 if opacity < ALPHA_MIN:
                     continue
             extent = min(EXTENT, math.sqrt(TWO * math.log(opacity / ALPHA_MIN)))
-            half = HALF * (c00 + c11)
-            longest = extent * math.sqrt(half + math.sqrt(max(F(0.01), half * half - det)))
-            ex = np.ceil(min(extent * math.sqrt(c00), longest))
-            ey = np.ceil(min(extent * math.sqrt(c11), longest))
+            ex = np.ceil(extent * math.sqrt(c00))
+            ey = np.ceil(extent * math.sqrt(c11))
             if ex <= radius_clip and ey <= radius_clip:
                 continue
             u = fx * x * rz + cx

@@ -63,11 +63,7 @@ def project(
         opacity = opacities * factors if settings.antialiased else opacities
         visible = visible & (opacity >= ALPHA_MIN)
         extent = torch.clamp_max(torch.sqrt(2 * torch.log(torch.clamp_min(opacity / ALPHA_MIN, 1.0))), 3.33)
-        mid = 0.5 * (c00 + c11)
-        longest = extent * torch.sqrt(mid + torch.sqrt(torch.clamp_min(mid * mid - det, 0.01)))
-        radii = torch.ceil(
-            torch.minimum(extent[:, None] * torch.stack([c00, c11], -1).sqrt(), longest[:, None])
-        )
+        radii = torch.ceil(extent[:, None] * torch.stack([c00, c11], -1).sqrt())
         visible = visible & ((radii > settings.radius_clip).any(-1))
         size = means2d.new_tensor([width, height])
         visible = visible & (((means2d + radii > 0) & (means2d - radii < size)).all(-1))
