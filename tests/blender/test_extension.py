@@ -112,7 +112,7 @@ zip_path, avatar = sys.argv[1:3]
 bpy.ops.extensions.package_install_files(filepath=zip_path, repo="user_default", enable_on_install=True)
 assert "bl_ext.user_default.lca_avatars" in bpy.context.preferences.addons
 from bl_ext.user_default.lca_avatars.core import deps
-from bl_ext.user_default.lca_avatars.ops import create, service
+from bl_ext.user_default.lca_avatars.ops import landing, service
 
 assert deps.VENDORED
 assert service.preferences().endpoint == service.resolve().endpoint
@@ -124,7 +124,7 @@ rig.update_tag()
 bpy.context.view_layer.update()
 mesh = next(child for child in rig.children if child.type == "MESH")
 assert mesh.data.shape_keys.key_blocks["jawOpen"].value == 1.0
-assert str(create._download_folder()).startswith(os.environ["BLENDER_USER_RESOURCES"])
+assert str(landing.download_folder()).startswith(os.environ["BLENDER_USER_RESOURCES"])
 bpy.ops.preferences.addon_disable(module="bl_ext.user_default.lca_avatars")
 assert not [n for n in dir(bpy.types) if n.startswith(("LCA_PT_", "LCA_OT_"))]
 print("INSTALLED AND REMOVED")

@@ -1,41 +1,166 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the add-on asks of an avatar service, in three calls; the only module that knows the client's API."""
+"""What the add-on asks of an avatar service; the only module that knows the client's calls.
+
+All functions block and belong into a :class:`~.jobs.Job`; progress and cancellation go through its arguments.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .deps import client, errors
+from .endpoint import DEFAULT_ENDPOINT, default_token_file, is_loopback
+from .jobs import Report
 
-DEFAULT_ENDPOINT = "127.0.0.1:50061"
+_UPLOADED, _CREATED = 0.05, 0.95  # shares of the progress bar
 
 
 @dataclass(frozen=True)
 class Target:
-    """Address of a service and the file with its access token (empty: the client's default)."""
+    """A service: address, file with its access token, CA certificate for services on other computers.
 
-    endpoint: str
+    Empty files mean: the token that a service on this computer wrote, and no TLS.
+    """
+
+    endpoint: str = DEFAULT_ENDPOINT
     token_file: str = ""
+    ca_file: str = ""
 
 
-def open_client(target: Target) -> Any:
-    """A connected ``LcaClient``; close it when done."""
+@dataclass(frozen=True)
+class RemoteAvatar:
+    """An avatar that the service holds: resource name (``avatars/...``), title and number of splats."""
+
+    resource: str
+    title: str
+    gaussians: int
+
+
+@dataclass(frozen=True)
+class ServiceInfo:
+    """Who answered: one line for the panel, and its avatars, newest first."""
+
+    line: str
+    avatars: tuple[RemoteAvatar, ...]
+
+
+def open_client(target: Target, wait_seconds: float = 10.0) -> Any:
+    """A connected client, to be used in a ``with`` statement.
+
+    Raises:
+        LcaError: nobody answers in ``wait_seconds``, a file cannot be read, or TLS is needed.
+    """
+    api = client()
     token = None
     if target.token_file:
+        token = api.read_token(target.token_file)
+    elif is_loopback(target.endpoint) and not target.endpoint.startswith("unix:"):
+        found = default_token_file()
+        token = api.read_token(found) if found.is_file() else None
+    authority = None
+    if target.ca_file:
         try:
-            token = Path(target.token_file).read_text().strip()
+            authority = Path(target.ca_file).read_bytes()
         except OSError as error:
-            raise errors.UnauthenticatedError(
-                f"The token file cannot be read ({error.strerror}). Choose the file that the service wrote."
-            ) from error
-    return client().LcaClient(target.endpoint, token=token)
+            raise errors.NotFoundError(f"The CA certificate cannot be read: {error.strerror}.") from None
+    return api.connect(target.endpoint, token, tls_ca=authority, wait_seconds=wait_seconds)
 
 
-def describe_service(target: Target, timeout: float) -> str:
-    """One line about the service that answers at ``target``."""
-    with open_client(target) as service:
+def describe_service(target: Target, timeout: float) -> ServiceInfo:
+    """Version, devices and avatars of the service at ``target``."""
+    with open_client(target, timeout) as service:
         info = service.server_info(timeout=timeout)
+        avatars = tuple(
+            RemoteAvatar(a.name, a.display_name or a.name, a.stats.gaussian_count)
+            for a in service.list_avatars()
+        )
     devices = ", ".join(info.devices) or "no device"
-    return f"Connected: service {info.version} on {devices}"
+    return ServiceInfo(f"Service {info.version} on {devices}", avatars)
+
+
+def create_avatar(
+    target: Target, clip: Path, title: str, folder: Path, report: Report, cancelled: threading.Event
+) -> Path:
+    """Upload ``clip``, wait for the avatar and download it into ``folder``; returns the ``.lca`` file.
+
+    Raises:
+        CancelledError: asked for; the upload or the job on the service is cancelled as well.
+        LcaError: whatever the service says about the clip.
+    """
+    with open_client(target) as service:
+        uploaded = _upload(service, clip, report, cancelled)
+        job = service.create_avatar(uploaded, display_name=title)
+        resource = _follow(service, job.name, report, cancelled)
+        return _download(service, resource, folder, report, _CREATED)
+
+
+def fetch_avatar(
+    target: Target, resource: str, folder: Path, report: Report, cancelled: threading.Event
+) -> Path:
+    """Download an avatar that the service holds; returns the ``.lca`` file."""
+    with open_client(target) as service:
+        return _download(service, resource, folder, report, 0.0)
+
+
+def _upload(service: Any, clip: Path, report: Report, cancelled: threading.Event) -> str:
+    size = clip.stat().st_size
+    name = service.create_upload(size, clip.name).name
+
+    def progress(done: int, total: int) -> None:
+        report(_UPLOADED * done / max(total, 1), "Sending the clip")
+
+    try:
+        report(0.0, "Sending the clip")
+        service.upload(clip, progress, resume=name)
+        report(_UPLOADED, "Clip received")
+    except errors.LcaError:
+        # Cancelling breaks the upload in gRPC's own thread, so it arrives as some transport error.
+        if not cancelled.is_set():
+            raise
+        service.delete_upload(name)
+        raise errors.CancelledError("Cancelled on request.") from None
+    return str(name)
+
+
+def _follow(service: Any, job: str, report: Report, cancelled: threading.Event) -> str:
+    """Relay a job's progress until it ends; returns the avatar's resource name."""
+    over = threading.Event()
+    watcher = threading.Thread(target=_cancel_when_asked, args=(service, job, cancelled, over), daemon=True)
+    watcher.start()
+    last = None
+    try:
+        for last in service.watch_job(job):
+            if not cancelled.is_set():
+                share = _UPLOADED + (_CREATED - _UPLOADED) * last.progress.fraction
+                report(share, last.progress.message or last.progress.stage or "Waiting")
+    finally:
+        over.set()
+        watcher.join()
+    if last is None or not last.result_resource:
+        return str(service.wait_job(job).result_resource)  # raises the job's own error
+    return str(last.result_resource)
+
+
+def _cancel_when_asked(service: Any, job: str, cancelled: threading.Event, over: threading.Event) -> None:
+    """The watch only speaks when the job changes; this notices a cancel in between."""
+    while not over.wait(0.1):
+        if cancelled.is_set():
+            try:
+                service.cancel_job(job)
+            except errors.LcaError:
+                continue  # the connection may be down; try again while the watch lasts
+            return
+
+
+def _download(service: Any, resource: str, folder: Path, report: Report, start: float) -> Path:
+    name = resource.rpartition("/")[2]
+
+    def progress(done: int, total: int) -> None:
+        report(start + (1.0 - start) * done / max(total, 1), "Receiving the avatar")
+
+    fetch: Callable[..., Path] = service.download
+    return fetch(resource, folder / f"{name}.lca", progress)

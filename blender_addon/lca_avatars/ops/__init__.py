@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import create, import_avatar, pose, service
+from . import create, import_avatar, landing, pose, service
 
 _MODULES = (service, import_avatar, create, pose)
 
@@ -16,14 +16,14 @@ def register() -> None:
         for cls in module.CLASSES:
             bpy.utils.register_class(cls)
     bpy.types.TOPBAR_MT_file_import.append(import_avatar.menu_entry)
-    bpy.app.handlers.load_pre.append(create.stop_on_load)
+    bpy.app.handlers.load_pre.append(landing.stop_on_load)
 
 
 def unregister() -> None:
     """The reverse of ``register``; a running job is cancelled first."""
-    create.stop()
-    if create.stop_on_load in bpy.app.handlers.load_pre:
-        bpy.app.handlers.load_pre.remove(create.stop_on_load)
+    landing.stop()
+    if landing.stop_on_load in bpy.app.handlers.load_pre:
+        bpy.app.handlers.load_pre.remove(landing.stop_on_load)
     bpy.types.TOPBAR_MT_file_import.remove(import_avatar.menu_entry)
     for module in reversed(_MODULES):
         for cls in reversed(module.CLASSES):

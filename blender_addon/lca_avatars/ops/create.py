@@ -1,124 +1,64 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Create an avatar from a clip on the service: upload, watch, download, import; with progress and cancel.
-
-From the interface the work runs in a thread and a timer shows its progress and imports the result;
-``execute`` (scripts, background mode, where timers never fire) does the same and waits. The thread never
-touches bpy.
-"""
+"""Avatars from the service: create one from a clip, fetch one that is there, cancel either."""
 
 from __future__ import annotations
 
-import tempfile
 import threading
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 
-from ..bl import importer
 from ..core import service as service_core
 from ..core.deps import describe_error
 from ..core.endpoint import refusal
 from ..core.jobs import Job, Report
-from . import service
-
-_TICK_SECONDS = 0.25
+from . import landing, service
 
 
-@dataclass
-class _Running:
-    """The one job this session may run, and the last thing worth showing when it is over."""
+class _ServiceJob:
+    """Shared by operators that run a service job: scripts wait for the avatar, the interface does not."""
 
-    job: Job[Path] | None = None
-    outcome: str = ""
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """One job at a time."""
+        if landing.running() is not None:
+            cls.poll_message_set("An avatar is on its way already")  # type: ignore[attr-defined]
+            return False
+        return True
 
+    def _launch(self, context: bpy.types.Context, job: Job[Path]) -> set[str]:
+        landing.start(job)
+        if not self.wait:  # type: ignore[attr-defined]
+            landing.watch()
+            return {"FINISHED"}
+        try:
+            handles = landing.wait(self.timeout, context)  # type: ignore[attr-defined]
+        except Exception as error:
+            return self._refuse(describe_error(error))
+        self.report({"INFO"}, f"Imported {handles.rig.name}")  # type: ignore[attr-defined]
+        return {"FINISHED"}
 
-_running = _Running()
-
-
-def running() -> Job[Path] | None:
-    """The job in flight, for panels."""
-    return _running.job
-
-
-def outcome() -> str:
-    """What the last job ended with, for panels; empty before the first."""
-    return _running.outcome
-
-
-def drain(context: bpy.types.Context | None = None) -> importer.AvatarHandles | None:
-    """Finish a job that has ended: import its avatar and forget it. Main thread only.
-
-    Raises:
-        Exception: whatever the job failed with.
-    """
-    job = _running.job
-    if job is None or not job.done:
-        return None
-    _running.job = None
-    try:
-        handles = importer.import_avatar(job.result(), context)
-    except Exception as error:
-        _running.outcome = describe_error(error)
-        raise
-    _running.outcome = f"Imported {handles.rig.name}"
-    return handles
+    def _refuse(self, why: str) -> set[str]:
+        self.report({"ERROR"}, why)  # type: ignore[attr-defined]
+        return {"CANCELLED"}
 
 
-def stop() -> None:
-    """Cancel the job in flight and its timer; used on unregister and before another file is loaded."""
-    if bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.unregister(_tick)
-    if _running.job is not None:
-        _running.job.cancel()
-        _running.job = None
+_WAIT = {"default": True, "options": {"HIDDEN", "SKIP_SAVE"}}
+_TIMEOUT = {
+    "name": "Timeout",
+    "description": "How many seconds a script waits for the avatar",
+    "default": 3600.0,
+    "min": 0.1,
+    "options": {"HIDDEN"},
+}
 
 
-@bpy.app.handlers.persistent
-def stop_on_load(*_arguments: object) -> None:
-    """``load_pre`` handler: the scene that asked for the avatar is about to go away."""
-    stop()
-
-
-def _tick() -> float | None:
-    """Timer callback: redraw the panel, and land the result when there is one."""
-    job = _running.job
-    if job is None:
-        return None
-    _redraw()
-    if not job.done:
-        return _TICK_SECONDS
-    try:
-        drain()
-        bpy.ops.ed.undo_push(message="Create LCA Avatar")
-    except Exception as error:  # shown in the panel; a timer has nobody to raise to
-        print(f"LCA Avatars: {describe_error(error)}")
-    _redraw()
-    return None
-
-
-def _redraw() -> None:
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                area.tag_redraw()
-
-
-def _download_folder() -> Path:
-    """Where packages land: the extension's own user folder, or a temporary one in a checkout."""
-    base = __package__.rpartition(".")[0]
-    if base.startswith("bl_ext."):
-        return Path(bpy.utils.extension_path_user(base, path="avatars", create=True))
-    return Path(tempfile.mkdtemp(prefix="lca_avatars_"))
-
-
-class LCA_OT_create_avatar(bpy.types.Operator):
+class LCA_OT_create_avatar(_ServiceJob, bpy.types.Operator):
     """Create an avatar from a clip of one person and import it when it is ready"""
 
     bl_idname = "lca.create_avatar"
     bl_label = "Create Avatar from Clip"
-    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+    bl_options = {"REGISTER"}  # noqa: RUF012 - Blender reads a plain set
 
     filepath: bpy.props.StringProperty(name="Clip", subtype="FILE_PATH")  # type: ignore[valid-type]
     filter_glob: bpy.props.StringProperty(  # type: ignore[valid-type]
@@ -129,97 +69,83 @@ class LCA_OT_create_avatar(bpy.types.Operator):
     )
     endpoint: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
     token_file: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
-    wait: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
-    timeout: bpy.props.FloatProperty(  # type: ignore[valid-type]
-        name="Timeout",
-        description="How many seconds a script waits for the avatar",
-        default=3600.0,
-        min=1.0,
-        options={"HIDDEN"},
-    )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """One job at a time, and only to a service that may be reached."""
-        if _running.job is not None:
-            cls.poll_message_set("An avatar is being created already")
-            return False
-        return True
+    wait: bpy.props.BoolProperty(**_WAIT)  # type: ignore[valid-type]
+    timeout: bpy.props.FloatProperty(**_TIMEOUT)  # type: ignore[valid-type]
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
-        """Ask for the clip first; afterwards work in the background."""
+        """Ask for the clip first (the file browser calls ``execute``); afterwards work in the background."""
         self.wait = False
         if not self.filepath:
             context.window_manager.fileselect_add(self)
             return {"RUNNING_MODAL"}
-        return self._start_in_background()
+        return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Scripts wait for the avatar; the interface (which comes here from the file browser) does not."""
-        if not self.wait:
-            return self._start_in_background()
-        if not self._start():
-            return {"CANCELLED"}
-        job = _running.job
-        assert job is not None
-        deadline = time.monotonic() + self.timeout
-        while not job.wait(_TICK_SECONDS):
-            if time.monotonic() > deadline:
-                stop()
-                self.report(
-                    {"ERROR"}, f"The avatar was not ready after {self.timeout:.0f} s; the job was cancelled."
-                )
-                return {"CANCELLED"}
-        try:
-            handles = drain(context)
-        except Exception as error:
-            self.report({"ERROR"}, describe_error(error))
-            return {"CANCELLED"}
-        assert handles is not None
-        self.report({"INFO"}, f"Created {handles.rig.name}")
-        return {"FINISHED"}
-
-    def _start_in_background(self) -> set[str]:
-        if not self._start():
-            return {"CANCELLED"}
-        bpy.app.timers.register(_tick, first_interval=_TICK_SECONDS, persistent=True)
-        return {"FINISHED"}
-
-    def _start(self) -> bool:
+        """Check what can be checked here, then hand the work to a thread."""
         target = service.resolve(self.endpoint, self.token_file)
         clip = Path(bpy.path.abspath(self.filepath))
         problem = refusal(target.endpoint, bpy.app.online_access)
         if problem is None and not clip.is_file():
             problem = f"There is no clip at {clip}"
         if problem is not None:
-            self.report({"ERROR"}, problem)
-            return False
-        name, folder = self.avatar_name or clip.stem, _download_folder()
+            return self._refuse(problem)
+        title, folder = self.avatar_name or clip.stem, landing.download_folder()
 
         def work(report: Report, cancelled: threading.Event) -> Path:
-            return service_core.create_avatar(target, clip, name, folder, report, cancelled)
+            return service_core.create_avatar(target, clip, title, folder, report, cancelled)
 
-        _running.outcome = ""
-        _running.job = Job(work).start()
-        return True
+        return self._launch(context, Job(work))
 
 
-class LCA_OT_cancel_creation(bpy.types.Operator):
-    """Cancel the avatar that is being created"""
+class LCA_OT_fetch_avatar(_ServiceJob, bpy.types.Operator):
+    """Download an avatar from the service and import it"""
 
-    bl_idname = "lca.cancel_creation"
+    bl_idname = "lca.fetch_avatar"
+    bl_label = "Import from Service"
+    bl_options = {"REGISTER"}  # noqa: RUF012
+
+    resource: bpy.props.StringProperty(name="Avatar", description="avatars/...")  # type: ignore[valid-type]
+    endpoint: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
+    token_file: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
+    wait: bpy.props.BoolProperty(**_WAIT)  # type: ignore[valid-type]
+    timeout: bpy.props.FloatProperty(**_TIMEOUT)  # type: ignore[valid-type]
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        """Work in the background."""
+        self.wait = False
+        return self.execute(context)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Hand the download to a thread."""
+        target = service.resolve(self.endpoint, self.token_file)
+        problem = refusal(target.endpoint, bpy.app.online_access)
+        if problem is not None:
+            return self._refuse(problem)
+        resource, folder = self.resource, landing.download_folder()
+
+        def work(report: Report, cancelled: threading.Event) -> Path:
+            return service_core.fetch_avatar(target, resource, folder, report, cancelled)
+
+        return self._launch(context, Job(work))
+
+
+class LCA_OT_cancel_job(bpy.types.Operator):
+    """Cancel the avatar that is on its way"""
+
+    bl_idname = "lca.cancel_job"
     bl_label = "Cancel"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only while a job runs."""
-        return _running.job is not None
+        return landing.running() is not None
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Ask the job to stop; it ends by itself and says so."""
-        if _running.job is not None:
-            _running.job.cancel()
+        job = landing.running()
+        if job is not None:
+            job.cancel()
         return {"FINISHED"}
 
 
-CLASSES = (LCA_OT_create_avatar, LCA_OT_cancel_creation)
+CLASSES = (LCA_OT_create_avatar, LCA_OT_fetch_avatar, LCA_OT_cancel_job)

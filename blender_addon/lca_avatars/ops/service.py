@@ -3,15 +3,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import bpy
 
 from ..core import service as service_core
 from ..core.deps import describe_error
-from ..core.endpoint import refusal
+from ..core.endpoint import DEFAULT_ENDPOINT, refusal
 from ..core.jobs import Job
 
 _ADDON = __package__.rpartition(".")[0]
-_status = {"line": ""}
+_NOBODY = service_core.ServiceInfo("", ())
+
+
+@dataclass
+class _State:
+    info: service_core.ServiceInfo = _NOBODY
+
+
+_state = _State()
 
 
 class LCA_Preferences(bpy.types.AddonPreferences):
@@ -22,18 +32,23 @@ class LCA_Preferences(bpy.types.AddonPreferences):
     endpoint: bpy.props.StringProperty(  # type: ignore[valid-type]
         name="Service",
         description="host:port or unix:/path of the avatar service",
-        default=service_core.DEFAULT_ENDPOINT,
+        default=DEFAULT_ENDPOINT,
     )
     token_file: bpy.props.StringProperty(  # type: ignore[valid-type]
         name="Token File",
         description="File with the service's access token; empty looks in the usual place",
         subtype="FILE_PATH",
     )
+    ca_file: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="CA Certificate",
+        description="PEM file to trust when the service is on another computer",
+        subtype="FILE_PATH",
+    )
 
     def draw(self, _context: bpy.types.Context) -> None:
-        """The two fields."""
-        self.layout.prop(self, "endpoint")
-        self.layout.prop(self, "token_file")
+        """The three fields."""
+        for name in ("endpoint", "token_file", "ca_file"):
+            self.layout.prop(self, name)
 
 
 def preferences() -> LCA_Preferences | None:
@@ -43,18 +58,21 @@ def preferences() -> LCA_Preferences | None:
 
 
 def resolve(endpoint: str = "", token_file: str = "") -> service_core.Target:
-    """What to connect to: explicit values first, then the preferences, then the default."""
-    prefs = preferences()
+    """What to connect to: explicit values first, then the preferences, then the defaults."""
+    prefs, ca_file = preferences(), ""
     if prefs is not None:
         endpoint, token_file = endpoint or prefs.endpoint, token_file or prefs.token_file
+        ca_file = prefs.ca_file
     return service_core.Target(
-        endpoint or service_core.DEFAULT_ENDPOINT, bpy.path.abspath(token_file) if token_file else ""
+        endpoint or DEFAULT_ENDPOINT,
+        bpy.path.abspath(token_file) if token_file else "",
+        bpy.path.abspath(ca_file) if ca_file else "",
     )
 
 
-def status_line() -> str:
-    """Result of the last connect, for panels."""
-    return _status["line"]
+def service_info() -> service_core.ServiceInfo:
+    """What the last successful connect found, for panels; empty otherwise."""
+    return _state.info
 
 
 class LCA_OT_connect(bpy.types.Operator):
@@ -88,14 +106,14 @@ class LCA_OT_connect(bpy.types.Operator):
                 )
             else:
                 try:
-                    _status["line"] = job.result()
+                    _state.info = job.result()
                 except Exception as error:
                     problem = describe_error(error)
         if problem is not None:
-            _status["line"] = ""
+            _state.info = _NOBODY
             self.report({"ERROR"}, problem)
             return {"CANCELLED"}
-        self.report({"INFO"}, _status["line"])
+        self.report({"INFO"}, _state.info.line)
         return {"FINISHED"}
 
 

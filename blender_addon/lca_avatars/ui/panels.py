@@ -8,7 +8,9 @@ import bpy
 from ..bl import controls, importer
 from ..core.frames import SIDES
 from ..core.rig_info import Control
-from ..ops import create, service
+from ..ops import landing, service
+
+_SHOWN_AVATARS = 12
 
 
 class _Sidebar:
@@ -55,20 +57,24 @@ class LCA_PT_service(_Sidebar, bpy.types.Panel):
         layout = self.layout
         prefs = service.preferences()
         if prefs is not None:
-            layout.prop(prefs, "endpoint")
-            layout.prop(prefs, "token_file")
+            for name in ("endpoint", "token_file", "ca_file"):
+                layout.prop(prefs, name)
         layout.operator("lca.connect", icon="LINKED")
-        if service.status_line():
-            layout.label(text=service.status_line())
-        job = create.running()
-        if job is None:
-            layout.operator("lca.create_avatar", icon="FILE_MOVIE")
-            if create.outcome():
-                layout.label(text=create.outcome())
+        info = service.service_info()
+        if info.line:
+            layout.label(text=info.line)
+        job = landing.running()
+        if job is not None:
+            progress = job.progress
+            layout.progress(factor=progress.fraction, text=progress.message or "Working")
+            layout.operator("lca.cancel_job", icon="CANCEL")
             return
-        progress = job.progress
-        layout.progress(factor=progress.fraction, text=progress.message or "Working")
-        layout.operator("lca.cancel_creation", icon="CANCEL")
+        layout.operator("lca.create_avatar", icon="FILE_MOVIE")
+        for avatar in info.avatars[:_SHOWN_AVATARS]:
+            button = layout.operator("lca.fetch_avatar", text=f"Import {avatar.title}", icon="IMPORT")
+            button.resource = avatar.resource
+        if landing.outcome():
+            layout.label(text=landing.outcome())
 
 
 class LCA_PT_face(_NeedsAvatar, bpy.types.Panel):

@@ -16,9 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "blender_addon"))
 
 import lca_avatars
 from lca_avatars.bl import importer
-from lca_avatars.core import service as service_core
+from lca_avatars.core.deps import errors
+from lca_avatars.core.endpoint import DEFAULT_ENDPOINT
 from lca_avatars.core.jobs import Job
-from lca_avatars.ops import create
+from lca_avatars.ops import landing
 from lca_avatars.ops import service as service_ops
 from lca_avatars.ui import panels
 
@@ -52,7 +53,7 @@ def test_register_and_unregister_leave_no_trace() -> None:
         assert all(cls.is_registered for cls in panels.CLASSES)
         lca_avatars.unregister()
         assert not ours()
-        assert create.stop_on_load not in bpy.app.handlers.load_pre
+        assert landing.stop_on_load not in bpy.app.handlers.load_pre
 
 
 def test_import_operator(addon) -> None:
@@ -128,7 +129,7 @@ def test_other_hosts_need_online_access(addon) -> None:
 def test_a_missing_clip_is_refused_before_any_network(addon, tmp_path: Path) -> None:
     message = failure(bpy.ops.lca.create_avatar, filepath=str(tmp_path / "none.mp4"), endpoint="127.0.0.1:1")
     assert "no clip" in message
-    assert create.running() is None
+    assert landing.running() is None
 
 
 def test_a_running_job_shows_progress_blocks_a_second_one_and_cancels(addon) -> None:
@@ -141,25 +142,25 @@ def test_a_running_job_shows_progress_blocks_a_second_one_and_cancels(addon) -> 
         report(0.5, "too late")
         return Path(AVATAR)
 
-    create._running.job = Job(work).start()
+    landing.start(Job(work))
     assert reached.wait(5)
-    assert create.running().progress.fraction == pytest.approx(0.4)
+    assert landing.running().progress.fraction == pytest.approx(0.4)
     assert not bpy.ops.lca.create_avatar.poll()
-    assert bpy.ops.lca.cancel_creation() == {"FINISHED"}
+    assert bpy.ops.lca.cancel_job() == {"FINISHED"}
     leave.set()
-    assert create.running().wait(5)
-    with pytest.raises(service_core.errors.CancelledError):
-        create.drain()
-    assert create.running() is None and "ancelled" in create.outcome()
-    assert not bpy.ops.lca.cancel_creation.poll()
+    assert landing.running().wait(5)
+    with pytest.raises(errors.CancelledError):
+        landing.drain()
+    assert landing.running() is None and "ancelled" in landing.outcome()
+    assert not bpy.ops.lca.cancel_job.poll()
 
 
 def test_a_finished_job_lands_as_an_avatar(addon) -> None:
-    create._running.job = Job(lambda report, cancelled: Path(AVATAR)).start()
-    assert create.running().wait(5)
-    handles = create.drain()
+    landing.start(Job(lambda report, cancelled: Path(AVATAR)))
+    assert landing.running().wait(5)
+    handles = landing.drain()
     assert handles is not None and handles.rig.name in bpy.data.objects
-    assert create.running() is None and "Imported" in create.outcome()
+    assert landing.running() is None and "Imported" in landing.outcome()
 
 
 def test_loading_another_file_stops_the_job(addon) -> None:
@@ -168,16 +169,16 @@ def test_loading_another_file_stops_the_job(addon) -> None:
     def work(report, cancelled: threading.Event) -> Path:
         if cancelled.wait(10):
             seen.set()
-        raise service_core.errors.CancelledError("stopped")
+        raise errors.CancelledError("stopped")
 
-    create._running.job = Job(work).start()
+    landing.start(Job(work))
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-    assert seen.wait(5) and create.running() is None
+    assert seen.wait(5) and landing.running() is None
 
 
 def test_defaults_without_preferences(addon) -> None:
     assert service_ops.preferences() is None  # registered by hand, not enabled
-    assert service_ops.resolve().endpoint == service_core.DEFAULT_ENDPOINT
+    assert service_ops.resolve().endpoint == DEFAULT_ENDPOINT
     assert service_ops.resolve("localhost:9").endpoint == "localhost:9"
 
 
@@ -208,7 +209,8 @@ class Layout:
 
         class Settings:
             def __setattr__(self, key: str, value: str) -> None:
-                assert value in properties[key].enum_items
+                kind = properties[key].type
+                assert (value in properties[key].enum_items) if kind == "ENUM" else kind == "STRING"
 
         self.seen.append(name)
         return Settings()
