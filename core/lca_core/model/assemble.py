@@ -111,7 +111,7 @@ def canonical_gaussians(
     model.eval()
     with torch.no_grad():
         tell(0.0, "locating texels in the views")
-        views = sample_views(coarse, refs)
+        views = sample_views(coarse, refs, by_part=True)
         if float(views.hit.sum()) < 0.005 * coarse.count:
             raise PreconditionError(
                 "Almost no texel of the body falls on the person in any view: the body fit does not match "
@@ -123,13 +123,13 @@ def canonical_gaussians(
         if passes > 1:
             tell(0.4, "second pass on the dressed surface")
             visible = (maps.opacity > 0.5) * coarse.carries_map
-            identity = model.encode(refs, sample_views(coarse, refs, maps.offset * visible))
+            identity = model.encode(refs, sample_views(coarse, refs, maps.offset * visible, by_part=True))
             maps = model.canonical(identity)
         tell(0.7, "copying colour at full resolution")
         valid = coarse.carries_map
         offset = resize_valid(maps.offset, valid, texture_size)
         opacity = resize_valid(maps.opacity, valid, texture_size)
-        sharp = sample_views(fine, refs, offset * (opacity > 0.5), depth_size=384)
+        sharp = sample_views(fine, refs, offset * (opacity > 0.5), depth_size=384, by_part=True)
         colors, albedo, blend = _colors(maps, valid, sharp.color, sharp.hit, fine, texture_size)
         rest = fine.rest(refs.betas)
         tell(0.9, "placing Gaussians")

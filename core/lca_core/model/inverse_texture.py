@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from lca_core.model.raster import depth_buffer, sample_bilinear, visible
 from lca_core.model.references import References, Source
 from lca_core.model.template import PosedTexels, Template
+from lca_core.model.view_choice import part_bias
 
 UV_LAYOUT = "features,color3,hit1,position3,normal3,cosine1,variance1,fill3"
 SHARPNESS = 14.0
@@ -50,13 +51,18 @@ class TexelViews:
 
 
 def sample_views(
-    template: Template, refs: References, offset: Tensor | None = None, depth_size: int = 256
+    template: Template,
+    refs: References,
+    offset: Tensor | None = None,
+    depth_size: int = 256,
+    by_part: bool = False,
 ) -> TexelViews:
     """Locate and fuse every texel of ``template`` (any size) in every reference.
 
     Args:
         offset: [B,3,U,U] clothing offset in metres (tangent frame), U the size of ``template``.
         depth_size: side of the z-buffer over the body crop.
+        by_part: choose one view per body part (creation from real clips) instead of texel by texel.
     """
     b, n = refs.images.shape[:2]
     side = refs.images.shape[-1]
@@ -86,10 +92,16 @@ def sample_views(
             seen = look(template, texels, source, viewmat, crop_k, side, depth_size)
             grid[i, view], color[i, view] = seen.grid, seen.color
             score[i, view], trust[i, view], cosine[i, view] = seen.score, seen.trust, seen.cosine
+    if by_part:
+        for i in range(b):
+            score[i] += part_bias(template, trust[i], score[i], color[i], refs.expression[i].cpu().numpy())
     seen_any = trust > 0
     best = np.where(seen_any, score, -np.inf).max(1, keepdims=True)
     with np.errstate(invalid="ignore"):
         weight = np.where(seen_any, np.exp(SHARPNESS * (score - best)), 0.0)
+    if by_part:
+        # A chosen view fades out where it grazes, so that the next one takes over without a seam.
+        weight = weight * np.square(trust)
     weight = weight / np.maximum(weight.sum(1, keepdims=True), 1e-9)
     fused = (weight[..., None] * color).sum(1)
     variance = (weight * np.square(color - fused[:, None]).mean(-1)).sum(1)

@@ -303,6 +303,10 @@ class Template:
         ]
         return self.scatter(torch.from_numpy(np.stack(out).astype(np.float32)).to(betas.device))
 
+    def rest_normals(self) -> NDArray[np.float32]:
+        """Unit normals [T,3] on the mean body at rest."""
+        return self._rest(torch.zeros(50))[1].numpy()[:, :, 2]
+
     def typical_spacing(self) -> NDArray[np.float32]:
         """Texel size [T] in metres on the mean body."""
         if self._spacing is None:

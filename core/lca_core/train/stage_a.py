@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
         train: SampleFolder | StreamPeople = StreamPeople("train", args.seed)
         held: SampleFolder | StreamPeople = StreamPeople("val", args.seed, limit=args.validation_people)
     else:
-        train, held = SampleFolder(args.data, "train"), SampleFolder(args.data, "validation")
+        train, held = SampleFolder(args.data, "train"), SampleFolder(args.data, "val")
     weights, augmentation = StageAWeights(), Augmentation()
 
     def loss(module: nn.Module, step: int) -> tuple[Tensor, dict[str, float]]:

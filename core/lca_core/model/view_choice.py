@@ -1,0 +1,96 @@
+"""Which view a body part is copied from: one best view per part, others only where it does not reach.
+
+Frames of a real clip never fit the body exactly. Choosing views texel by texel then mixes misaligned copies
+of the same eye or button; choosing once per part keeps the picture of that part whole.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lca_core.body.names import ARKIT_INDEX, JOINT_NAMES
+from lca_core.model.template import Template
+
+RANK_PENALTY = 0.3
+"""Score lost per rank; with the fusion's sharpness the second best view weighs 1.5 % where both see a texel
+well."""
+BLINKS = (ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"])
+MOUTH = (ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthFunnel"], ARKIT_INDEX["mouthPucker"])
+
+
+def part_of_joint(name: str) -> str:
+    """Body part that is copied as a whole, by the joint that moves it."""
+    side = name.split("_")[0] if name.startswith(("left_", "right_")) else ""
+    bare = name.removeprefix("left_").removeprefix("right_")
+    if bare.startswith(("eye", "jaw", "head")):
+        return "head"
+    if bare[-1].isdigit() and not bare.startswith("spine"):
+        return f"{side} hand"
+    if bare in ("ankle", "foot"):
+        return f"{side} foot"
+    if bare in ("elbow", "wrist"):
+        return f"{side} {'forearm' if bare == 'elbow' else 'hand'}"
+    if bare in ("hip", "knee"):
+        return f"{side} leg"
+    if bare == "shoulder":
+        return f"{side} upper arm"
+    return "torso"
+
+
+def texel_parts(template: Template) -> NDArray[np.int64]:
+    """Part number of each texel [T]; front and back of a part are chosen apart, because no view shows
+    both."""
+    names = [part_of_joint(name) for name in JOINT_NAMES]
+    order = sorted(set(names))
+    part = np.array([order.index(name) for name in names])[template.weights.argmax(1)]
+    return part * 2 + (template.rest_normals()[:, 2] < -0.1)
+
+
+def part_bias(
+    template: Template,
+    trust: NDArray[np.float32],
+    score: NDArray[np.float32],
+    color: NDArray[np.float32],
+    expression: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """What to add to the score of every view at every texel.
+
+    Args:
+        trust, score: [N,T] of the inverse texture map; score is -inf where a view is void.
+        color: [N,T,3] sRGB 0-1. expression: [N,52] ARKit of each view.
+
+    Returns:
+        [N,T], 0 for the best view of a texel's part, lower for the others.
+    """
+    parts = texel_parts(template)
+    bias = np.zeros_like(trust)
+    safe = np.where(np.isfinite(score), score, 0.0)
+    detail = _detail(template, color, trust)
+    head = sorted({part_of_joint(name) for name in JOINT_NAMES}).index("head")
+    # Open eyes and a closed mouth make the better neutral face.
+    calm = 1.0 - 0.6 * expression[:, BLINKS].mean(1) - 0.4 * expression[:, MOUTH].max(1)
+    for part in np.unique(parts):
+        texels = parts == part
+        quality = (trust[:, texels] * safe[:, texels]).mean(1)
+        sharp = detail[:, texels].sum(1) / np.maximum(trust[:, texels].sum(1), 1e-6)
+        quality = quality * np.sqrt(sharp / max(float(sharp.max()), 1e-6))
+        if part // 2 == head:
+            quality = quality * np.clip(calm, 0.2, 1.0)
+        rank = np.argsort(np.argsort(-quality, kind="stable"), kind="stable")
+        bias[:, texels] = -RANK_PENALTY * rank[:, None]
+    return bias
+
+
+def _detail(
+    template: Template, color: NDArray[np.float32], trust: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Contrast to the next texel along a row [N,T], weighted by trust: motion blur lowers it."""
+    index = np.full((template.size, template.size + 1), -1, np.int64)
+    index[template.rows, template.cols] = np.arange(template.count)
+    following = index[template.rows, template.cols + 1]
+    valid = following >= 0
+    step = np.zeros_like(trust)
+    step[:, valid] = np.abs(color[:, valid] - color[:, following[valid]]).mean(-1)
+    step[:, valid] *= np.minimum(trust[:, valid], trust[:, following[valid]])
+    return step
