@@ -374,3 +374,12 @@ def test_rig_description_must_fit_the_arrays(make_package: Any, tmp_path: Path) 
 def test_every_preset_exports(plain: Any, tmp_path: Path) -> None:
     for preset in PRESETS:
         assert export_usd(plain.path, tmp_path / f"{preset}.usdz", preset=preset).total_bytes > 0
+
+
+def test_extent_is_the_three_sigma_box_with_a_margin(plain: Any, tmp_path: Path) -> None:
+    stage = opened(plain, tmp_path)
+    c = plain.groups["canonical"]
+    reach = 3 * c["scales"].max(axis=1, keepdims=True)
+    low, high = np.asarray(stage.GetPrimAtPath(BODY).GetAttribute("extent").Get())
+    assert np.abs((c["means"] - reach).min(axis=0) - 0.010 - low).max() < 1e-4
+    assert np.abs((c["means"] + reach).max(axis=0) + 0.010 - high).max() < 1e-4

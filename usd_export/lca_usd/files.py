@@ -73,7 +73,7 @@ def write_usdz(path: Path, folder: Path, parts: Sequence[str]) -> None:
     total = sum((folder / part).stat().st_size for part in parts)
     if total > MAX_BYTES - (1 << 20):
         raise InvalidInputError(f"{total} bytes do not fit a usdz package (4 GiB); write .usdc instead.")
-    # Zip entries carry local wall-clock time; the same one everywhere keeps the bytes a function of the content.
+    # Zip entries carry local wall-clock time; one time everywhere keeps the bytes a function of the content.
     start_of_1980 = time.mktime((1980, 1, 1, 0, 0, 0, 0, 1, -1))
     for part in parts:
         os.utime(folder / part, (start_of_1980, start_of_1980))
