@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lca_core.body.names import ARKIT_NAMES, JOINT_NAMES, JOINT_PARENTS
 from PIL import Image
 from safetensors.numpy import save as dump
+
+from lca_core.body.names import JOINT_PARENTS
+from lca_core.body.rig import RigDescription
 
 Entries = dict[str, bytes]
 
@@ -104,8 +106,7 @@ def pack(
     n = len(groups["canonical"]["means"])
     picture = io.BytesIO()
     Image.new("RGB", (16, 16), (120, 130, 140)).save(picture, "PNG")
-    rig = {"joint_names": list(JOINT_NAMES), "parents": list(JOINT_PARENTS), "arkit_names": list(ARKIT_NAMES)}
-    entries: Entries = {"rig.json": json.dumps(rig).encode()}
+    entries: Entries = {"rig.json": RigDescription.default().to_json().encode()}
     for group, tensors in groups.items():
         metadata = {"uv_size": "64"} if group == "canonical" else None
         entries[f"{group}.safetensors"] = dump(tensors, metadata=metadata)

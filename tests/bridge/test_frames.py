@@ -14,6 +14,7 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lca.errors import Category, DataLossError, InvalidInputError, LcaError, PreconditionError, error_from
 from lca.v1 import gaussian_pb2, motion_pb2
 from lca_bridge.wire.frames import (

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save as dump
+
 from lca.errors import DataLossError, InvalidInputError, LcaError, NotFoundError, PreconditionError
 from lca_bridge.wire.package import read_package
 from lca_bridge.wire.safetensors import read_safetensors
-from safetensors.numpy import save as dump
 
 
 def test_every_array_comes_back_bit_for_bit(package_file, groups):

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
+
 from lca.errors import InvalidInputError
 from lca_bridge.wire.package import read_package
 from lca_bridge.wire.skin import (
@@ -17,7 +19,6 @@ from lca_bridge.wire.skin import (
     quaternions,
     rotation_matrices,
 )
-from scipy.spatial.transform import Rotation
 
 
 @pytest.fixture(scope="module")

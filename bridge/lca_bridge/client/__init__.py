@@ -1,1 +1,9 @@
+"""The light client of an LCA service: grpcio, protobuf and numpy (zstandard optional). No torch.
 
+``connect(target, token)`` gives an :class:`LcaClient`; errors are the classes of :mod:`lca.errors`.
+"""
+
+from lca_bridge.client.animate import AnimatedFrame, AnimateStream
+from lca_bridge.client.client import LcaClient, connect, read_token
+
+__all__ = ["AnimateStream", "AnimatedFrame", "LcaClient", "connect", "read_token"]

@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from lca.errors import DataLossError, InvalidInputError, PreconditionError, UnimplementedError
 
+from lca.errors import DataLossError, InvalidInputError, PreconditionError, UnimplementedError
 from lca_bridge.wire.skin import PosedSplats
 
 SH_C0 = 0.28209479177387814

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+
 from lca.errors import InvalidInputError
 from lca.v1 import gaussian_pb2, motion_pb2
-
 from lca_bridge.wire.frames import (
     MAX_GAUSSIANS,
     Attribute,

@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from lca.errors import NotFoundError, PreconditionError
 
+from lca.errors import NotFoundError, PreconditionError
 from lca_bridge.wire.container import Container, invalid_package
 from lca_bridge.wire.safetensors import read_safetensors
 

@@ -11,6 +11,7 @@ import json
 import math
 
 import numpy as np
+
 from lca.errors import InvalidInputError
 
 _DTYPES: dict[str, np.dtype] = {

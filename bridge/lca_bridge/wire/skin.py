@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from lca.errors import InvalidInputError
 
+from lca.errors import InvalidInputError
 from lca_bridge.wire.package import NUM_ARKIT, NUM_JOINTS, AvatarPackage, ProxyMesh
 
 LEFT_EYE, RIGHT_EYE = 23, 24

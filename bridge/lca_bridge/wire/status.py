@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
+
 from lca.errors import Category, LcaError, error_from
 from lca.v1.status_pb2 import ErrorInfo, RpcStatus
 

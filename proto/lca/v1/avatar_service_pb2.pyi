@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateAvatarRequest(_message.Message):
-    __slots__ = ("avatar_id", "display_name", "labels", "clip", "options", "request_id", "validate_only")
+    __slots__ = ("avatar_id", "display_name", "labels", "clips", "options", "request_id", "validate_only")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -21,18 +21,18 @@ class CreateAvatarRequest(_message.Message):
     AVATAR_ID_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
-    CLIP_FIELD_NUMBER: _ClassVar[int]
+    CLIPS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     avatar_id: str
     display_name: str
     labels: _containers.ScalarMap[str, str]
-    clip: str
+    clips: _containers.RepeatedScalarFieldContainer[str]
     options: CreateAvatarOptions
     request_id: str
     validate_only: bool
-    def __init__(self, avatar_id: _Optional[str] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., clip: _Optional[str] = ..., options: _Optional[_Union[CreateAvatarOptions, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
+    def __init__(self, avatar_id: _Optional[str] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., clips: _Optional[_Iterable[str]] = ..., options: _Optional[_Union[CreateAvatarOptions, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
 
 class CreateAvatarOptions(_message.Message):
     __slots__ = ("seed", "parameters")

@@ -65,7 +65,7 @@ class AvatarServiceServicer(object):
     """
 
     def CreateAvatar(self, request, context):
-        """Starts a durable job from a finalized clip. Same request_id and body: the same job; another body: ALREADY_EXISTS.
+        """Starts a durable job from finalized clips. Same request_id and body: the same job; another body: ALREADY_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,206 @@
+"""AvatarService: creation jobs, imports, listing, erasure, rigs and package downloads."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+
+from lca.errors import AlreadyExistsError, InvalidInputError, OutOfRangeError, PreconditionError
+from lca.v1 import avatar_pb2, job_pb2
+from lca.v1 import avatar_service_pb2 as pb
+from lca.v1 import avatar_service_pb2_grpc as rpc
+from lca_bridge.server import names
+from lca_bridge.server.config import MAX_CHUNK_BYTES
+from lca_bridge.server.core import ServiceCore, request_key
+from lca_bridge.server.messages import avatar_message, job_message, rig_message
+from lca_bridge.server.runner import check_parameters, package_stats
+from lca_bridge.server.store import AvatarRow, JobRow, UploadRow
+from lca_bridge.wire.package import read_package
+
+MAX_PHOTOS = 64
+
+
+class AvatarService(rpc.AvatarServiceServicer):
+    """lca.v1.AvatarService."""
+
+    def __init__(self, core: ServiceCore) -> None:
+        self._core = core
+
+    async def CreateAvatar(
+        self, request: pb.CreateAvatarRequest, context: grpc.aio.ServicerContext
+    ) -> job_pb2.Job:
+        """Check everything that can be checked now, then queue a durable job."""
+        core, store = self._core, self._core.store
+        names.check_request_id(request.request_id)
+        names.check_display_name(request.display_name)
+        names.check_labels(dict(request.labels))
+        parameters = dict(request.options.parameters)
+        check_parameters(parameters)
+        async with core.write_lock:
+            key = request_key("CreateAvatar", request)
+            if (earlier := await core.once(key, store.job)) is not None:
+                return job_message(earlier)
+            uploads = await asyncio.to_thread(self._clips, list(request.clips))
+            avatar_id = await asyncio.to_thread(self._free_id, request.avatar_id, request.display_name)
+            row = JobRow(
+                id=names.new_id("j"),
+                kind="CREATE_AVATAR",
+                spec={
+                    "avatar_id": avatar_id,
+                    "display_name": request.display_name or avatar_id,
+                    "labels": dict(request.labels),
+                    "uploads": [upload.id for upload in uploads],
+                    "seed": request.options.seed,
+                    "parameters": parameters,
+                },
+            )
+            if request.validate_only:
+                message = job_message(row)
+                message.ClearField("name")
+                return message
+            return job_message(await core.runner.submit(row, row.spec["uploads"], key))
+
+    def _clips(self, clips: list[str]) -> list[UploadRow]:
+        if not 0 < len(clips) <= MAX_PHOTOS or len(set(clips)) != len(clips):
+            raise InvalidInputError(
+                f"Give one video, or 1 to {MAX_PHOTOS} photos, each once.", reason="BAD_CLIPS"
+            )
+        uploads = [self._upload(name, "CLIP") for name in clips]
+        if len(uploads) > 1 and any(upload.media.get("kind") != "photo" for upload in uploads):
+            raise InvalidInputError("Give one video, or only photos.", reason="BAD_CLIPS")
+        return uploads
+
+    def _upload(self, name: str, content: str) -> UploadRow:
+        row = self._core.store.upload(names.parse_name(name, "uploads"))
+        if row.state != "VERIFIED":
+            raise PreconditionError("Finalize the upload first.", reason="UPLOAD_NOT_FINAL")
+        if row.content != content:
+            wanted = "a clip or photo" if content == "CLIP" else "an .lca avatar file"
+            raise InvalidInputError(f"This upload is not {wanted}.", reason="WRONG_CONTENT")
+        if row.claimed_by:
+            raise AlreadyExistsError("The upload is already used by a job.", reason="UPLOAD_IN_USE")
+        return row
+
+    def _free_id(self, wanted: str, display_name: str) -> str:
+        avatar_id = names.check_id(wanted) if wanted else names.id_from(display_name or "avatar")
+        if self._core.store.avatar_exists(avatar_id):
+            raise AlreadyExistsError(
+                f"There is already an avatar {avatar_id!r}, or a job is making it. Choose another id.",
+                reason="AVATAR_EXISTS",
+            )
+        return avatar_id
+
+    async def ImportAvatar(
+        self, request: pb.ImportAvatarRequest, context: grpc.aio.ServicerContext
+    ) -> avatar_pb2.Avatar:
+        """Take a verified package over as it is."""
+        core, store = self._core, self._core.store
+        names.check_request_id(request.request_id)
+        names.check_labels(dict(request.labels))
+        names.check_display_name(request.display_name)
+        async with core.write_lock:
+            key = request_key("ImportAvatar", request)
+            if (earlier := await core.once(key, store.avatar)) is not None:
+                return avatar_message(earlier)
+
+            def take() -> AvatarRow:
+                upload = self._upload(request.package, "PACKAGE")
+                path = core.blobs.upload_path(upload.id)
+                package = read_package(path)
+                title = request.display_name or package.name[:200]
+                avatar_id = self._free_id(request.avatar_id, title)
+                names.check_display_name(title)
+                stats = package_stats(package, upload.size)
+                revision, _ = core.blobs.put_file(path, upload.sha256)
+                row = AvatarRow(
+                    avatar_id, title or avatar_id, revision, labels=dict(request.labels), stats=stats
+                )
+                return store.add_avatar(row, [upload.id], key)
+
+            return avatar_message(await asyncio.to_thread(take))
+
+    async def GetAvatar(
+        self, request: pb.GetAvatarRequest, context: grpc.aio.ServicerContext
+    ) -> avatar_pb2.Avatar:
+        """AIP-131."""
+        return avatar_message(await self._row(request.name))
+
+    async def _row(self, name: str) -> AvatarRow:
+        return await asyncio.to_thread(self._core.store.avatar, names.parse_name(name, "avatars"))
+
+    async def ListAvatars(
+        self, request: pb.ListAvatarsRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListAvatarsResponse:
+        """Newest first."""
+        size = names.page_size(request.page_size)
+        cursor = names.parse_page_token(request.page_token)
+        found = await asyncio.to_thread(self._core.store.page, "avatars", size + 1, cursor)
+        rows = [AvatarRow(**body) for body in found]
+        token = names.page_token(rows[size - 1].created, rows[size - 1].id) if len(rows) > size else ""
+        return pb.ListAvatarsResponse(avatars=map(avatar_message, rows[:size]), next_page_token=token)
+
+    async def UpdateAvatar(
+        self, request: pb.UpdateAvatarRequest, context: grpc.aio.ServicerContext
+    ) -> avatar_pb2.Avatar:
+        """Name and labels."""
+        key = names.parse_name(request.avatar.name, "avatars")
+        paths = set(request.update_mask.paths) or {"display_name", "labels"}
+        if not paths <= {"display_name", "labels"}:
+            raise InvalidInputError("Only display_name and labels can change.", reason="BAD_UPDATE_MASK")
+        changes: dict[str, Any] = {}
+        if "display_name" in paths:
+            changes["display_name"] = names.check_display_name(request.avatar.display_name)
+        if "labels" in paths:
+            changes["labels"] = names.check_labels(dict(request.avatar.labels))
+        row = await asyncio.to_thread(
+            lambda: self._core.store.change_avatar(key, request.avatar.etag, **changes)
+        )
+        return avatar_message(row)
+
+    async def DeleteAvatar(self, request: pb.DeleteAvatarRequest, context: grpc.aio.ServicerContext) -> Empty:
+        """Erase the row, then the bytes."""
+        core, key = self._core, names.parse_name(request.name, "avatars")
+        async with core.write_lock:
+            revision = await asyncio.to_thread(core.store.delete_avatar, key, request.etag)
+            if revision is not None:
+                core.evaluators.forget(revision)
+                await asyncio.to_thread(core.blobs.delete_blob, revision)
+        return Empty()
+
+    async def GetRig(self, request: pb.GetRigRequest, context: grpc.aio.ServicerContext) -> avatar_pb2.Rig:
+        """From ``avatars/{avatar}`` or ``avatars/{avatar}/rig``."""
+        row = await self._row(request.name.removesuffix("/rig"))
+        return await asyncio.to_thread(load_rig, self._core, row)
+
+    async def DownloadPackage(
+        self, request: pb.DownloadPackageRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.DownloadPackageResponse]:
+        """Header first, then pieces of at most 1 MiB from the offset."""
+        row = await self._row(request.name)
+        path = self._core.package_path(row, request.revision)
+        size = path.stat().st_size
+        if request.offset > size:
+            raise OutOfRangeError(
+                f"The package has {size} bytes; {request.offset} lies beyond.", reason="BAD_OFFSET"
+            )
+        yield pb.DownloadPackageResponse(
+            header=pb.PackageHeader(revision=row.revision, size_bytes=size, sha256=row.revision),
+            offset=request.offset,
+        )
+        with path.open("rb") as stream:
+            stream.seek(request.offset)
+            offset = request.offset
+            while data := await asyncio.to_thread(stream.read, MAX_CHUNK_BYTES):
+                yield pb.DownloadPackageResponse(offset=offset, data=data, crc32=zlib.crc32(data))
+                offset += len(data)
+
+
+def load_rig(core: ServiceCore, row: AvatarRow) -> avatar_pb2.Rig:
+    """The rig message of a stored avatar."""
+    package = read_package(core.package_path(row, ""), verify=False)
+    return rig_message(row.id, package, package.read("rig.json").decode())

@@ -1,0 +1,156 @@
+"""What every RPC passes through: authentication, error mapping, and calm about garbage.
+
+An :class:`~lca.errors.LcaError` becomes its gRPC status with ErrorInfo; anything unexpected is logged and
+becomes a plain INTERNAL, so that no traceback or path leaves the service. A message that cannot be parsed
+is the caller's mistake (INVALID_ARGUMENT), not ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from lca.errors import InvalidInputError, LcaError, UnauthenticatedError, UnavailableError
+from lca_bridge.wire.status import DETAILS_KEY, pack_status
+
+log = logging.getLogger("lca.rpc")
+
+_OPEN_SERVICES = ("/grpc.health.v1.Health/",)
+_OURS = "/lca.v1."
+_MALFORMED = object()
+
+
+async def abort(context: grpc.aio.ServicerContext, error: LcaError) -> None:
+    """End an RPC with an error."""
+    code = grpc.StatusCode[error.category.value]
+    await context.abort(code, error.message, trailing_metadata=((DETAILS_KEY, pack_status(error)),))
+
+
+def check_token(expected: str | None, metadata: Any) -> None:
+    """Compare the bearer token in constant time."""
+    if expected is None:
+        return
+    given = next((value for key, value in metadata or () if key == "authorization"), None)
+    if given is None:
+        raise UnauthenticatedError(
+            "This service needs a token: pass the content of its token file.", reason="TOKEN_MISSING"
+        )
+    scheme, _, token = str(given).partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(token.encode(), expected.encode()):
+        raise UnauthenticatedError("The token is not the one of this service.", reason="TOKEN_INVALID")
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """One interceptor for all services."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+        self.draining = False
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """Wrap the handler of one call."""
+        method = handler_call_details.method
+        handler = await continuation(handler_call_details)
+        if handler is None or method.startswith(_OPEN_SERVICES):
+            return handler
+        try:
+            check_token(self._token, handler_call_details.invocation_metadata)
+            if self.draining:
+                raise UnavailableError("The service is shutting down. Try again soon.", reason="DRAINING")
+        except LcaError as error:
+            return _refusing(handler, error)
+        return _guarded(handler, method) if method.startswith(_OURS) else handler
+
+
+def _deserializer(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def tolerant(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except (DecodeError, UnicodeDecodeError):  # pure-Python protobuf raises the second one
+            return _MALFORMED
+
+    return tolerant
+
+
+def _checked(message: Any) -> Any:
+    if message is _MALFORMED:
+        raise InvalidInputError("The request is not a valid message.", reason="MALFORMED_MESSAGE")
+    return message
+
+
+async def _checked_stream(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for message in messages:
+        yield _checked(message)
+
+
+async def _fail(context: grpc.aio.ServicerContext, method: str, error: Exception) -> None:
+    if isinstance(error, LcaError):
+        await abort(context, error)
+    log.exception("%s failed", method, exc_info=error)
+    await abort(context, LcaError("The service had an internal error; its log says more."))
+
+
+def _guarded(handler: grpc.RpcMethodHandler, method: str) -> grpc.RpcMethodHandler:
+    streams_in, streams_out = handler.request_streaming, handler.response_streaming
+    inner = (
+        (handler.stream_stream if streams_in else handler.unary_stream)
+        if streams_out
+        else (handler.stream_unary if streams_in else handler.unary_unary)
+    )
+
+    def incoming(request: Any) -> Any:
+        return _checked_stream(request) if streams_in else _checked(request)
+
+    async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        try:
+            return await inner(incoming(request), context)
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise
+        except Exception as error:
+            await _fail(context, method, error)
+
+    async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        responses = inner(incoming(request), context)
+        try:
+            async for response in responses:
+                yield response
+        except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
+            raise
+        except Exception as error:
+            await _fail(context, method, error)
+        finally:
+            await responses.aclose()
+
+    return _method_handler(streams_in, streams_out)(
+        stream if streams_out else answer,
+        request_deserializer=_deserializer(handler.request_deserializer),
+        response_serializer=handler.response_serializer,
+    )
+
+
+def _refusing(handler: grpc.RpcMethodHandler, error: LcaError) -> grpc.RpcMethodHandler:
+    async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        await abort(context, error)
+
+    async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        await abort(context, error)
+        yield  # makes this a generator
+
+    make = _method_handler(handler.request_streaming, handler.response_streaming)
+    return make(stream if handler.response_streaming else answer, request_deserializer=lambda data: None)
+
+
+def _method_handler(streams_in: bool, streams_out: bool) -> Callable[..., grpc.RpcMethodHandler]:
+    if streams_out:
+        return grpc.stream_stream_rpc_method_handler if streams_in else grpc.unary_stream_rpc_method_handler
+    return grpc.stream_unary_rpc_method_handler if streams_in else grpc.unary_unary_rpc_method_handler

@@ -1,0 +1,145 @@
+"""The process that makes one avatar: ``python -m lca_bridge.server.worker``, started by ``executor.py``.
+
+It speaks JSON lines: one specification on standard input, then optionally ``cancel``; progress, then one
+result or error on standard output. When its standard input closes, the service is gone, and it ends itself
+with everything it started. Libraries that print do so to standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TextIO
+
+from lca.errors import ExhaustedError, InvalidInputError, LcaError
+
+EVENTS_PER_SECOND = 10.0
+
+
+class Channel:
+    """The JSON lines to the service."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._last = (0.0, "")
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one message."""
+        with self._lock:
+            self._stream.write(json.dumps(message) + "\n")
+            self._stream.flush()
+
+    def fail(self, error: LcaError) -> None:
+        """Report the error that ended the work."""
+        facts = {
+            "category": error.category.value,
+            "reason": error.reason,
+            "message": error.message,
+            "metadata": error.metadata,
+        }
+        self.send({"error": facts})
+
+    def progress(self, event: Any) -> None:
+        """Forward a ProgressEvent; within a stage at most ten a second."""
+        now = time.monotonic()
+        too_soon = now - self._last[0] < 1 / EVENTS_PER_SECOND
+        if too_soon and event.stage == self._last[1] and event.fraction < 1:
+            return
+        self._last = (now, event.stage)
+        self.send({"progress": asdict(event)})
+
+
+def parse_options(kind: type, parameters: dict[str, str]) -> Any:
+    """Build a flat options dataclass from text values.
+
+    Raises:
+        InvalidInputError: ``UNKNOWN_PARAMETER`` or ``BAD_PARAMETER``.
+    """
+    known = {f.name: f for f in fields(kind) if f.init}
+    values: dict[str, Any] = {}
+    defaults = kind()
+    for name, text in parameters.items():
+        if name not in known:
+            raise InvalidInputError(
+                f"There is no creation parameter {name!r}. Known: {', '.join(sorted(known)) or 'none'}.",
+                reason="UNKNOWN_PARAMETER",
+            )
+        old = getattr(defaults, name)
+        try:
+            if isinstance(old, bool):
+                values[name] = {"true": True, "false": False, "1": True, "0": False}[text.lower()]
+            elif isinstance(old, int):
+                values[name] = int(text)
+            elif isinstance(old, float):
+                values[name] = float(text)
+            else:
+                values[name] = text
+        except (ValueError, KeyError):
+            raise InvalidInputError(
+                f"The creation parameter {name!r} cannot be {text!r}.", reason="BAD_PARAMETER"
+            ) from None
+    return kind(**values)
+
+
+def create(spec: dict[str, Any], channel: Channel, cancelled: threading.Event) -> None:
+    """Run the creation pipeline and write the package."""
+    from lca_core.avatar import create as pipeline
+
+    options = parse_options(pipeline.CreateOptions, spec.get("parameters", {}))
+    avatar = pipeline.create_avatar_from_clip(
+        Path(spec["clip"]),
+        name=spec["name"],
+        progress=channel.progress,
+        cancelled=cancelled,
+        seed=int(spec.get("seed", 0)),
+        options=options,
+    )
+    avatar.save(Path(spec["out"]))
+
+
+def _watch_parent(cancelled: threading.Event) -> None:
+    for line in sys.stdin:
+        if line.strip() == "cancel":
+            cancelled.set()
+    # end of input: the service has died; take the decoders along
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(OSError):
+            os.killpg(os.getpgid(0), signal.SIGKILL)
+    os._exit(1)
+
+
+def main() -> int:
+    """Entry point."""
+    # The protocol keeps the real standard output; whatever libraries print goes to the log.
+    channel = Channel(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    os.dup2(2, 1)
+    spec = json.loads(sys.stdin.readline())
+    cancelled = threading.Event()
+    threading.Thread(target=_watch_parent, args=(cancelled,), daemon=True).start()
+    try:
+        create(spec, channel, cancelled)
+        channel.send({"done": {}})
+    except LcaError as error:
+        channel.fail(error)
+    except MemoryError:
+        message = "Creating the avatar needs more memory than there is. Use a shorter or smaller clip."
+        channel.fail(ExhaustedError(message, reason="OUT_OF_MEMORY"))
+    except Exception:
+        traceback.print_exc()
+        message = "Creating the avatar failed inside the service; its log says where."
+        channel.fail(LcaError(message, reason="CREATION_FAILED"))
+    sys.stderr.flush()
+    os._exit(0)  # skip slow interpreter shutdown of the heavy libraries; everything is written
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
