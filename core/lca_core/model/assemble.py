@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from lca.errors import InvalidInputError, PreconditionError
 from lca_core.body.rotation import matrix_to_quaternion, quaternion_multiply
 from lca_core.model.inverse_texture import sample_views
-from lca_core.model.network import CanonicalMaps, CorrectionMaps, LCAModel
+from lca_core.model.network import CanonicalMaps, LCAModel
 from lca_core.model.references import References
 from lca_core.model.skinning import residual_weights
 from lca_core.model.template import RestMaps, Template
@@ -276,20 +276,14 @@ class Corrector:
             return torch.as_tensor(np.asarray(x, np.float32))[None]
 
         full_pose, weights, eyes = batch(pose), batch(expression), batch(gaze)
-        maps: CorrectionMaps = self.model.correct(self.identity, full_pose, weights, eyes)
-        learned = maps.offset - maps.template_offset
-        exact = self.fine.corrective(self.identity.betas, full_pose, weights)
-
-        def pick(x: Tensor) -> Tensor:
-            up = resize_valid(x, self.model.template.carries_map, self.fine.size)
-            return self.fine.gather(up)[0, self.chosen]
-
-        # The template's own displacement is known exactly on the fine grid: only the learned part is
-        # up-sampled.
-        local = pick(learned) + self.fine.gather(exact)[0, self.chosen]
-        means = (self.frame @ local[..., None])[..., 0]
+        code = self.model.expression_map(weights)
+        maps = self.model.correct_code(self.identity, full_pose, code, eyes)
+        packed = torch.cat([maps.offset, maps.quat, maps.log_scale, maps.color], 1)
+        up = resize_valid(packed, self.model.template.carries_map, self.fine.size)
+        offset, quat, log_scale, color = self.fine.gather(up)[0, self.chosen].split((3, 4, 3, 3), 1)
+        # The template's own displacement is exact on the fine grid: only the learned part is up-sampled.
+        exact = self.fine.rest_corrective(full_pose, weights)[0, self.chosen]
+        means = exact + (self.frame @ offset[..., None])[..., 0]
         # Canonical quaternions are base * local; the correction adds to local, hence base * correction here.
-        quats = quaternion_multiply(self.base, pick(maps.quat))
-        return TexelCorrection(
-            means.numpy(), quats.numpy(), pick(maps.log_scale).numpy(), pick(maps.color).numpy()
-        )
+        quats = quaternion_multiply(self.base, quat)
+        return TexelCorrection(means.numpy(), quats.numpy(), log_scale.numpy(), color.numpy())

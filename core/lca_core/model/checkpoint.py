@@ -99,7 +99,7 @@ def read_info(path: Path) -> WeightsInfo:
 
 
 def load_model(name: str = "lca-xs", path: Path | None = None, template: Template | None = None) -> LCAModel:
-    """A trained model in evaluation mode, fp32 on the CPU; ``model.weights_info`` says which weights.
+    """A trained model in evaluation mode, fp32 on the CPU; ``model.info`` says which weights.
 
     Args:
         name: preset whose shipped weights to load. path: another weight file instead.
@@ -128,5 +128,5 @@ def load_model(name: str = "lca-xs", path: Path | None = None, template: Templat
             f"{file.name} does not fit its own configuration; it was made by another version of the network."
         ) from error
     model.eval()
-    model.weights_info = info
+    model.info = info
     return model

@@ -118,7 +118,7 @@ class LCAModel(nn.Module):
         if config.decoder != "uv":
             raise InvalidInputError(f"{config.name} has a token decoder: build it with paper.TokenModel.")
         self.config = config
-        self.weights_info: Any = None
+        self.info: Any = None
         self._template = template
         self.images = ImageTokens(config)
         self.patches = nn.Conv2d(config.uv_channels, config.dim, config.patch, stride=config.patch)

@@ -123,6 +123,8 @@ class Template:
         self._flat = torch.from_numpy(self.rows * self.size + self.cols)
         self._people: OrderedDict[bytes, tuple[Tensor, Tensor, Tensor]] = OrderedDict()
         self._sizes: dict[int, Template] = {}
+        self._shapes: Tensor | None = None
+        self._pose_rows: tuple[Tensor, Tensor] | None = None
         self._spacing: NDArray[np.float32] | None = None
         self._kernel: Tensor | None = None
         self._nearest: Tensor | None = None
@@ -292,16 +294,44 @@ class Template:
         Expression shapes and the pose corrective of the body (forearm twist). pose [B,55,3], expression
         [B,52].
         """
-        shapes, active = betas.detach().cpu(), expression.detach().cpu()
-        moved = array(self.body.rest(shapes, active)[0]) - array(self.body.rest(shapes, None)[0])
+        shapes = betas.detach().cpu()
+        frames = torch.stack([self._rest(shape)[1] for shape in shapes])
+        moved = self.rest_corrective(pose.detach().cpu(), expression.detach().cpu())
+        local = (frames.transpose(2, 3) @ moved[..., None])[..., 0]
+        return self.scatter(local).to(betas.device)
+
+    def rest_corrective(self, pose: Tensor, expression: Tensor) -> Tensor:
+        """The same displacement per texel in rest-space axes, [B,T,3]; it does not depend on the betas.
+
+        pose [B,55,3], expression [B,52], on the CPU.
+        """
+        if self._shapes is None:
+            self._shapes, self._pose_rows = self._corrective_tables()
+        moved = (expression.float() @ self._shapes.T).view(len(expression), -1, 3)
+        if self._pose_rows is not None and isinstance(self.body, BodyModel):
+            texels, mix = self._pose_rows
+            per_vertex = self.body.pose_correctives(axis_angle_to_matrix(pose.float()))
+            moved = moved.index_add(1, texels, mix @ per_vertex)
+        return moved
+
+    def _corrective_tables(self) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Expression shapes on texels [3T,52]; texels [R] moved by pose correctives, mix [R,rows]."""
+        one = torch.zeros(1, 50)
+        neutral = array(self.body.rest(one, None)[0])[0]
+        units = array(self.body.rest(one.expand(52, -1), torch.eye(52))[0]) - neutral
+        shapes = np.stack([self.on_texels(unit).reshape(-1) for unit in units], 1)
+        pose_rows = None
         if isinstance(self.body, BodyModel) and len(self.body.pose_rows):
-            rotations = axis_angle_to_matrix(pose.detach().cpu())
-            moved[:, array(self.body.pose_rows)] += array(self.body.pose_correctives(rotations))
-        out = [
-            np.einsum("tji,tj->ti", self._rest(shape)[1].numpy(), self.on_texels(displaced))
-            for shape, displaced in zip(shapes, moved, strict=True)
-        ]
-        return self.scatter(torch.from_numpy(np.stack(out).astype(np.float32)).to(betas.device))
+            slot = np.full(len(neutral), -1)
+            slot[array(self.body.pose_rows)] = np.arange(len(self.body.pose_rows))
+            corner_slots = slot[self.corners]
+            texels = np.nonzero((corner_slots >= 0).any(1))[0]
+            mix = np.zeros((len(texels), len(self.body.pose_rows)), np.float32)
+            for k in range(3):
+                has = corner_slots[texels, k] >= 0
+                np.add.at(mix, (np.nonzero(has)[0], corner_slots[texels[has], k]), self.bary[texels[has], k])
+            pose_rows = torch.from_numpy(texels), torch.from_numpy(mix)
+        return torch.from_numpy(shapes), pose_rows
 
     def rest_normals(self) -> NDArray[np.float32]:
         """Unit normals [T,3] on the mean body at rest."""
