@@ -19,6 +19,8 @@ PROFILE = np.radians(55.0)
 MIN_NEUTRAL_FRAMES = 5
 MAX_NEUTRAL = 0.75
 """A neutral above this would leave no range to move in."""
+MAX_GAIN = 1.7
+"""Stretching the range above a high neutral further would mostly amplify noise."""
 
 EYES: tuple[tuple[int, int, int, int, int], ...] = ((263, 362, 386, 374, 473), (33, 133, 159, 145, 468))
 """Per eye (left, right of the subject): outer corner, inner corner, upper lid, lower lid, iris centre."""
@@ -45,11 +47,12 @@ def personal_neutral(faces: list[FaceResult | None], sharpness: Array | None = N
 
 
 def expression_weights(face: FaceResult, neutral: Array) -> Array:
-    """ARKit weights [52] in 0..1 of one face: score above neutral, stretched back to the full range.
+    """ARKit weights [52] in 0..1 of one face: score above neutral, stretched towards the full range.
 
     Blinks are made symmetric in near-frontal views, where a one-eyed wink is mostly noise.
     """
-    out = np.clip((face.scores - neutral) / (1.0 - neutral), 0.0, 1.0).astype(np.float32)
+    gain = np.minimum(1.0 / (1.0 - neutral), MAX_GAIN)
+    out = np.clip((face.scores - neutral) * gain, 0.0, 1.0).astype(np.float32)
     if abs(face.yaw) < FRONTAL:
         left, right = ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]
         out[[left, right]] = 0.5 * (out[left] + out[right])

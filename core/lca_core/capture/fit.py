@@ -333,7 +333,7 @@ class _Problem:
     def result(self, loss: float) -> FitResult:
         with torch.no_grad():
             t, posed = self.targets, self.posed()
-            off = (self.project(posed.landmarks) - t.points).norm(dim=-1) / t.percent[:, None]
+            off = (self.project(posed.landmarks) - t.points).norm(dim=-1) / t.visible_percent[:, None]
             seen = (t.point_weights > 0.1 * t.point_weights.max()).float()
             body_error = (off * seen).sum(1) / seen.sum(1).clamp_min(1)
             hands = (self.project(posed.hands) - t.hands).norm(dim=-1).mean(-1)

@@ -40,6 +40,8 @@ HAND_BONES: tuple[tuple[int, int], ...] = tuple(
 """20 bones of a 21-point hand."""
 
 HIDDEN_WEIGHT = 0.08
+MIN_EVIDENCE = 8.0
+"""In close-ups few points are left: their weights are raised (at most fourfold) towards this sum."""
 CONTOUR_POINTS = 240
 DISTANCE_SIDE = 256
 
@@ -53,7 +55,8 @@ class Targets:
         shoulders; hands [T,2,21,2] px, hand_bones [T,2,20,3], hand_weights [T,2]; head [T,3,3] head axes
         (left, up, front) in world axes, head_weights [T]; outside [T,1,D,D] distance to the mask in percent
         on the square of side ``square`` [T] px; contour [T,240,2] px, contour_weights [T,240]; percent [T]
-        pixels per percent of body size; centre [T,2] principal points px; sizes [T,2] px.
+        pixels per percent of the standing size, visible_percent [T] of the visible part; centre [T,2]
+        principal points px; sizes [T,2] px.
     """
 
     points: Tensor
@@ -71,6 +74,7 @@ class Targets:
     contour: Tensor
     contour_weights: Tensor
     percent: Tensor
+    visible_percent: Tensor
     centre: Tensor
     sizes: Tensor
 
@@ -102,18 +106,20 @@ def point_confidence(pose: PoseResult, size: Array) -> Array:
 
 
 def _frame_targets(o: Observation, mask: Array, size: Array, rng: np.random.Generator) -> dict[str, Any]:
-    percent = o.pose.body_size / 100.0
+    percent = o.pose.standing_size / 100.0
     conf = point_confidence(o.pose, size)
     names = list(POSE_INDEX)
     base = np.array([next((w for k, w in POINT_WEIGHTS.items() if k in names[i]), 1.0) for i in LINK_POINTS])
+    weights = base * conf[LINK_POINTS]
     a, b = ([POSE_INDEX[pair[k]] for pair in LIMBS] for k in (0, 1))
     out: dict[str, Any] = {
         "points": o.pose.points[LINK_POINTS],
-        "point_weights": base * conf[LINK_POINTS],
+        "point_weights": weights * np.clip(MIN_EVIDENCE / max(weights.sum(), 1e-3), 1.0, 4.0),
         "limbs": _unit((o.pose.world[b] - o.pose.world[a]) * TO_WORLD),
         "limb_weights": np.minimum(conf[a], conf[b]),
         "spine": _unit((o.pose.world[SHOULDERS].mean(0) - o.pose.world[HIPS].mean(0)) * TO_WORLD),
         "percent": np.float32(percent),
+        "visible_percent": np.float32(o.pose.body_size / 100.0),
         "centre": 0.5 * size,
         "sizes": size,
     }

@@ -8,8 +8,6 @@ limited resolution, because its cost grows faster than linearly.
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -60,7 +58,7 @@ def refine_mask(
         float32 [H,W] matte in 0..1; the input mask when there is no person or the solver fails to converge.
     """
     try:
-        from pymatting import cf_laplacian, ichol  # noqa: F401  (imports numba kernels, cached on disk)
+        from pymatting import ichol
         from pymatting.alpha.estimate_alpha_cf import estimate_alpha_cf
     except ImportError as error:
         raise PreconditionError("Refining masks needs pymatting; install lca-bridge[capture].") from error
@@ -77,11 +75,13 @@ def refine_mask(
     if not (known == 0).any() or not (known == 1).any():
         return mask
     try:
-        with warnings.catch_warnings():  # the preconditioner retries by itself and warns about it
-            warnings.simplefilter("ignore")
-            alpha = estimate_alpha_cf(
-                small.astype(np.float64), known.astype(np.float64), cg_kwargs={"rtol": 1e-5, "maxiter": 400}
-            )
+        alpha = estimate_alpha_cf(
+            small.astype(np.float64),
+            known.astype(np.float64),
+            # Without a shift the incomplete factorisation often fails once and prints a warning.
+            preconditioner=lambda a: ichol(a, shifts=[1e-3, 1e-2, 0.1, 1.0, 10.0]),
+            cg_kwargs={"rtol": 1e-5, "maxiter": 400},
+        )
     except ValueError:  # incomplete Cholesky or conjugate gradients gave up on this image
         return mask
     alpha = _drop_islands(np.clip(alpha, 0.0, 1.0).astype(np.float32), known)

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from .face import FaceResult
 from .hands import HandResult
+from .networks import Roi
 from .pose import POSE_INDEX, PoseResult
 
 BODY_POINTS = [POSE_INDEX[f"{s}_{p}"] for s in ("left", "right") for p in
@@ -32,7 +33,8 @@ class Observation:
         yaw: body yaw in radians: 0 faces the camera, positive turns to the subject's left, +-pi is a back
             view.
         coverage: share 0..1 of the 12 main joints that are visible and inside the picture.
-        sharpness: variance of the Laplacian inside the person box at a fixed person size.
+        face_sharpness: mean squared Laplacian of the face at a fixed face size, 0 without a face.
+        sharpness: mean squared Laplacian inside the person at a fixed person size.
     """
 
     index: int
@@ -42,6 +44,7 @@ class Observation:
     yaw: float
     coverage: float
     sharpness: float
+    face_sharpness: float = 0.0
 
 
 def observe(
@@ -55,7 +58,8 @@ def observe(
     """Derive the measures of one frame; ``size`` is (width, height) of its valid part."""
     inside = ((pose.points >= 0) & (pose.points < np.asarray(size))).all(1)
     seen = inside[BODY_POINTS] & (pose.visibility[BODY_POINTS] > 0.5)
-    return Observation(index, pose, hands, face, body_yaw(pose), float(seen.mean()), sharpness(frame, pose))
+    measures = body_yaw(pose), float(seen.mean()), sharpness(frame, pose), face_sharpness(frame, face)
+    return Observation(index, pose, hands, face, *measures)
 
 
 def body_yaw(pose: PoseResult) -> float:
@@ -79,6 +83,15 @@ def sharpness(frame: NDArray[np.uint8], pose: PoseResult, side: int = 384) -> fl
     return float((ndimage.laplace(grey)[weight] ** 2).mean())
 
 
+def face_sharpness(frame: NDArray[np.uint8], face: FaceResult | None, side: int = 96) -> float:
+    """Mean squared Laplacian of the face box sampled to ``side`` pixels; 0 without a face."""
+    if face is None:
+        return 0.0
+    centre = face.points[:468, :2].mean(0)
+    grey = Roi(float(centre[0]), float(centre[1]), 1.1 * face.width).crop(frame, side)
+    return float((ndimage.laplace(grey.astype(np.float32).mean(2)) ** 2).mean())
+
+
 def choose_frames(
     seen: list[Observation], max_references: int = 8, *, kind: str = "video"
 ) -> tuple[list[Observation], list[str]]:
@@ -99,9 +112,13 @@ def choose_frames(
     rank = sharp / max(np.percentile(sharp, 80), 1e-6)
     quality = np.clip(rank / 0.6, 0, 1) + np.array([1.5 * o.coverage for o in seen])
     quality += np.array([0.25 * sum(h is not None for h in o.hands) for o in seen])
+    faces = np.array([o.face_sharpness for o in seen])
+    if faces.any():  # a blurred face spoils an avatar more than a blurred sleeve
+        quality += 0.5 * np.clip(faces / max(np.percentile(faces[faces > 0], 80), 1e-6) / 0.6, 0, 1)
+    coverage = np.array([o.coverage for o in seen])
     allowed = np.ones(len(seen), bool)
     if kind == "video" and len(seen) > max_references:
-        allowed = (rank > 0.25) & (np.array([o.coverage for o in seen]) > 0.55)
+        allowed = (rank > 0.25) & (coverage >= 0.75 * coverage.max())
         if allowed.sum() < min(max_references, len(seen)):
             best = np.argsort(-quality)[: min(max_references, len(seen))]
             allowed[best] = True
@@ -156,7 +173,7 @@ def _turn(a: float, b: float) -> float:
 
 
 def _gain(seen: list[Observation], i: int, chosen: list[int]) -> float:
-    """What frame i adds: new yaw first, then new limb directions, then new hands."""
+    """What frame i adds: new yaw first, then new limb directions, expressions, hands, and time apart."""
     turn = min(_turn(seen[i].yaw, seen[c].yaw) for c in chosen)
     own = seen[i].pose.world[BODY_POINTS]
     moved = [np.linalg.norm(own - seen[c].pose.world[BODY_POINTS], axis=1).mean() for c in chosen]
@@ -164,4 +181,9 @@ def _gain(seen: list[Observation], i: int, chosen: list[int]) -> float:
     hands = sum(
         seen[i].hands[s] is not None and all(seen[c].hands[s] is None for c in chosen) for s in (0, 1)
     )
-    return 2.0 * min(turn / np.radians(60), 1.0) + 1.5 * min(change / 0.3, 1.0) + 0.5 * hands
+    gain = 2.0 * min(turn / np.radians(60), 1.0) + 1.5 * min(change / 0.3, 1.0) + 0.5 * hands
+    face, others = seen[i].face, [f for c in chosen if (f := seen[c].face) is not None]
+    if face is not None and others:
+        gain += 0.5 * min(min(float(np.abs(face.scores - f.scores).sum()) for f in others) / 2.0, 1.0)
+    apart = min(abs(seen[i].index - seen[c].index) for c in chosen)
+    return gain + 0.3 * min(apart / 3.0, 1.0)
