@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from lca.errors import NotFoundError
-from lca_core.model.checkpoint import read_info
+from lca_core.model.checkpoint import load_model, read_info
 from lca_core.model.network import LCAModel, parameter_count
+from lca_core.train.evaluate import evaluate
 from lca_core.train.examples import Augmentation, SampleFolder
 from lca_core.train.losses import StageAWeights
 
@@ -98,8 +99,19 @@ def data_recipe(folder: Path) -> dict[str, Any]:
     }
 
 
-def write_card(run: Path, weights: Path, data: Path, command: str, notes: str = "") -> Path:
-    """Write ``<weights>.md`` and ``<weights>.log.csv``; returns the card's path."""
+def write_card(
+    run: Path,
+    weights: Path,
+    data: Path,
+    command: str,
+    notes: str = "",
+    test_scores: dict[str, float] | None = None,
+) -> Path:
+    """Write ``<weights>.md`` and ``<weights>.log.csv``; returns the card's path.
+
+    Args:
+        test_scores: of the exported file on the test split (see :func:`score_test`), added as a second table.
+    """
     info = read_info(weights)
     log, validation = read_rows(run / "log.csv"), read_rows(run / "validation.csv")
     # The log may run ahead of the exported weights: the card describes the weights.
@@ -157,10 +169,22 @@ Full log: `{weights.stem}.log.csv`.
 - Offsets follow the body normal: hair and skirts are described poorly.
 {notes}
 """  # noqa: E501
+    if test_scores:
+        heading = f"## Scores on the test split ({int(test_scores['people'])} people)"
+        table = results_table(test_scores)
+        text = "The exported fp16 file itself; unseen identities, held-out garments where the split has them."
+        card = card.replace("## Training log", f"{heading}\n{text}\n\n{table}\n\n## Training log")
     path = weights.with_suffix(".md")
     path.write_text(card)
     shutil.copyfile(run / "log.csv", weights.with_name(weights.stem + ".log.csv"))
     return path
+
+
+def score_test(weights: Path, data: Path, limit: int = 24) -> dict[str, float]:
+    """Scores of a weight file on people of the test split in ``data``; ``people`` says how many."""
+    people = SampleFolder(data, "test")
+    scores = evaluate(load_model(path=weights), people, limit=limit)
+    return scores | {"people": float(min(limit, len(people)))}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -171,8 +195,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--command", default="", help="the training command, as the reader should type it")
     parser.add_argument("--notes", default="")
+    parser.add_argument("--test", action="store_true", help="also score the test split")
     args = parser.parse_args(arguments)
-    print(write_card(args.run, args.weights, args.data, args.command, args.notes))
+    torch.set_num_threads(1)
+    scores = score_test(args.weights, args.data) if args.test else None
+    print(write_card(args.run, args.weights, args.data, args.command, args.notes, scores))
 
 
 if __name__ == "__main__":
