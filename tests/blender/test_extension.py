@@ -95,6 +95,15 @@ def test_blenders_tool_refuses_a_broken_manifest(tmp_path: Path) -> None:
         build_addon.run_tool("validate", str(folder))
 
 
+def test_a_platform_without_wheels_is_skipped_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    nowhere = build_addon.Platform("nowhere", ("no_such_platform",))
+    with pytest.raises(RuntimeError, match="no-wheels"):
+        build_addon.build(tmp_path, [nowhere])
+    assert "skipped nowhere" in capsys.readouterr().err
+
+
 INSTALLED = """
 import os, sys
 

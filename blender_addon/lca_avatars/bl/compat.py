@@ -22,12 +22,6 @@ _ATTRIBUTE_FIELD = {
 }
 
 
-def has_native_splats() -> bool:
-    """Whether point clouds can be of type GAUSSIAN_SPLAT (5.3)."""
-    prop = bpy.types.PointCloud.bl_rna.properties.get("type")
-    return prop is not None and "GAUSSIAN_SPLAT" in prop.enum_items
-
-
 def new_pointcloud(name: str, positions: NDArray[np.floating]) -> bpy.types.Object:
     """A POINTCLOUD object, not linked to any collection, with points at ``positions`` (N, 3)."""
     flat = np.ascontiguousarray(positions, np.float32).reshape(-1)
@@ -102,9 +96,3 @@ def shader_tree(owner: Any) -> bpy.types.NodeTree:
     if owner.node_tree is None:
         owner.use_nodes = True
     return owner.node_tree
-
-
-def eevee_engine() -> str:
-    """Identifier of EEVEE in this Blender."""
-    items = bpy.types.RenderSettings.bl_rna.properties["engine"].enum_items
-    return "BLENDER_EEVEE" if "BLENDER_EEVEE" in items else "BLENDER_EEVEE_NEXT"

@@ -42,7 +42,7 @@ def import_avatar(path: str | os.PathLike[str], context: bpy.types.Context | Non
 
     Args:
         path: an ``.lca`` file.
-        context: whose collection receives the avatar; default ``bpy.context``.
+        context: whose scene receives the avatar; default ``bpy.context``.
 
     Raises:
         lca.errors.LcaError: the file cannot be read or lacks a proxy mesh; nothing is left behind in the
@@ -55,11 +55,7 @@ def import_avatar(path: str | os.PathLike[str], context: bpy.types.Context | Non
             reason="NO_PROXY",
         )
     info = read_rig(avatar.rig)
-    skeleton = Skeleton(
-        info.joint_names,
-        tuple(int(p) for p in avatar.skinning.parents),
-        np.asarray(avatar.skinning.joints, np.float64),
-    )
+    skeleton = _skeleton(info, avatar.skinning)
     bound = binding.bind(
         avatar.canonical.means,
         avatar.canonical.quats,
@@ -67,15 +63,40 @@ def import_avatar(path: str | os.PathLike[str], context: bpy.types.Context | Non
         avatar.proxy.bind_tri,
         avatar.proxy.bind_bary,
     )
-    return _build(avatar, info, skeleton, bound, context or bpy.context)
+    context = context or bpy.context
+    collection = bpy.data.collections.new(avatar.name or "Avatar")
+    # The scene's own collection is always part of the view layer; the active one may be excluded.
+    context.scene.collection.children.link(collection)
+    try:
+        return _build(avatar, info, skeleton, bound, context, collection)
+    except Exception:
+        for obj in list(collection.objects):
+            bpy.data.objects.remove(obj)
+        bpy.data.collections.remove(collection)
+        raise
+
+
+def _skeleton(info: RigInfo, skinning: Any) -> Skeleton:
+    """Names from the rig description, positions and parents from the arrays."""
+    parents = tuple(int(parent) for parent in skinning.parents)
+    if len(info.joint_names) != len(parents):
+        raise errors.InvalidInputError(
+            f"rig.json names {len(info.joint_names)} joints, the skinning has {len(parents)}. "
+            "Create the avatar again.",
+            reason="RIG_INVALID",
+        )
+    return Skeleton(info.joint_names, parents, np.asarray(skinning.joints, np.float64))
 
 
 def _build(
-    avatar: Any, info: RigInfo, skeleton: Skeleton, bound: binding.SplatBinding, context: bpy.types.Context
+    avatar: Any,
+    info: RigInfo,
+    skeleton: Skeleton,
+    bound: binding.SplatBinding,
+    context: bpy.types.Context,
+    collection: bpy.types.Collection,
 ) -> AvatarHandles:
     name = avatar.name or "Avatar"
-    collection = bpy.data.collections.new(name)
-    (context.collection or context.scene.collection).children.link(collection)
     curl_axes = fingers.curl_axes(info)
     frames = bone_frames(skeleton, curl_axes)
     bones = armature.joint_bones(skeleton, frames, curl_axes)

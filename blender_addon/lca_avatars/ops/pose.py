@@ -38,8 +38,9 @@ class LCA_OT_display(_AvatarOperator, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Switch the two objects."""
         rig = importer.find_avatar(context.object)
-        mesh, cloud = importer.part(rig, "proxy"), importer.part(rig, "splats")
-        if mesh is None or cloud is None:
+        mesh = importer.part(rig, "proxy") if rig is not None else None
+        cloud = importer.part(rig, "splats") if rig is not None else None
+        if rig is None or mesh is None or cloud is None:
             self.report({"ERROR"}, "This avatar has lost its proxy or its splats. Import it again.")
             return {"CANCELLED"}
         if not rig.select_get():

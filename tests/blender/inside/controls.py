@@ -225,3 +225,19 @@ def test_a_saved_file_keeps_working(avatar, tmp_path: Path) -> None:
 def test_mirrored_pasting_reaches_the_other_hand(avatar) -> None:
     assert bpy.utils.flip_name(fingers.master("index", "left")) == fingers.master("index", "right")
     assert bpy.utils.flip_name("left_elbow") == "right_elbow"
+
+
+def test_a_linked_avatar_can_be_overridden_and_posed(avatar, tmp_path: Path) -> None:
+    path = tmp_path / "library.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    with bpy.data.libraries.load(str(path), link=True) as (source, target):
+        target.collections = [name for name in source.collections if name == "Template"]
+    scene, layer = bpy.context.scene, bpy.context.view_layer
+    local = target.collections[0].override_hierarchy_create(scene, layer, do_fully_editable=True)
+    rig = next(obj for obj in local.objects if importer.AVATAR_ID in obj)
+    assert rig.override_library is not None
+    put(rig, mouthPucker=0.5, **{fingers.curl_property("hand", "left"): 1.0})
+    proxy = importer.part(rig, "proxy")
+    assert proxy.data.shape_keys.key_blocks["mouthPucker"].value == pytest.approx(0.5)
+    assert angle(turned(rig, "left_ring1")) == pytest.approx(80.0, abs=0.5)

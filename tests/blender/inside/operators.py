@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
 import threading
@@ -111,6 +113,35 @@ def test_a_bad_file_is_reported_and_leaves_the_scene_alone(addon, tmp_path: Path
     message = failure(bpy.ops.lca.import_avatar, filepath=str(corrupted(tmp_path, kind)))
     assert "avatar file" in message.lower() and "Traceback" not in message, message
     assert (len(bpy.data.objects), len(bpy.data.meshes), len(bpy.data.collections)) == before
+
+
+def test_a_rig_that_does_not_fit_is_refused(addon, tmp_path: Path) -> None:
+    target = tmp_path / "short.lca"
+    with zipfile.ZipFile(AVATAR) as source, zipfile.ZipFile(target, "w") as archive:
+        entries = {name: source.read(name) for name in source.namelist()}
+        rig = json.loads(entries["rig.json"])
+        rig["joint_names"] = rig["joint_names"] + ["tail"]
+        entries["rig.json"] = json.dumps(rig).encode()
+        info = json.loads(entries["avatar.json"])
+        digest = hashlib.sha256(entries["rig.json"]).hexdigest()
+        info["files"]["rig.json"] = {"sha256": digest, "bytes": len(entries["rig.json"])}
+        entries["avatar.json"] = json.dumps(info).encode()
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    assert "56 joints" in failure(bpy.ops.lca.import_avatar, filepath=str(target))
+    assert not bpy.data.objects and not bpy.data.collections
+
+
+def test_import_into_an_excluded_collection_and_from_edit_mode(addon) -> None:
+    bpy.ops.lca.import_avatar(filepath=AVATAR)
+    bpy.ops.object.mode_set(mode="POSE")
+    hidden = bpy.data.collections.new("hidden")
+    bpy.context.scene.collection.children.link(hidden)
+    layer = bpy.context.view_layer.layer_collection.children["hidden"]
+    bpy.context.view_layer.active_layer_collection = layer
+    layer.exclude = True
+    assert bpy.ops.lca.import_avatar(filepath=AVATAR) == {"FINISHED"}
+    assert len([obj for obj in bpy.data.objects if importer.AVATAR_ID in obj]) == 2
 
 
 def test_connecting_to_nobody_says_so_in_time(addon) -> None:
