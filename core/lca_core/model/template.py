@@ -368,17 +368,34 @@ class Template:
             for i in range(1, FILL_ANCHORS):
                 chosen[i] = distance.argmax()
                 distance = torch.minimum(distance, (points - points[chosen[i]]).square().sum(1))
-            anchors = points[chosen]
-            d2 = torch.cdist(points, anchors).square()
-            mirrored = torch.cdist(points, anchors * torch.tensor([-1.0, 1.0, 1.0]).double()).square()
-
-            def bump(squared: Tensor, sigma: float) -> Tensor:
-                return torch.exp(-squared / (2 * sigma * sigma))
-
-            kernel = bump(d2, 0.03) + 0.3 * bump(mirrored, 0.03) + 0.01 * bump(d2, 0.10)
-            kernel = kernel + 1e-4 * bump(d2, 0.4) + 1e-8
-            self._kernel, self._nearest = kernel.float(), d2.argmin(1)
+            self._nearest = torch.cdist(points, points[chosen]).argmin(1)
+            self._kernel = fill_kernel(points, points[chosen], self._head_texels()).float()
         return self._kernel, self._nearest
+
+    def _head_texels(self) -> Tensor:
+        head = [JOINT_INDEX[n] for n in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf")]
+        return torch.from_numpy(self.weights[:, head].sum(1) > 0.5)
+
+
+def fill_kernel(points: Tensor, anchors: Tensor, head: Tensor) -> Tensor:
+    """How much each anchor [A,3] tells about the colour at each point [T,3] of the rest body, [T,A].
+
+    Near neighbours first, then the mirror image, then what lies in front or behind at the same place: clothes
+    end at the same height all round. The head is left out of that rule: its back is hair, its front a face.
+    """
+    mirror = torch.tensor([-1.0, 1.0, 1.0], dtype=points.dtype)
+
+    def bump(sigma: float, mirrored: bool = False, depth: float = 1.0, side: float = 1.0) -> Tensor:
+        scale = torch.tensor([side, 1.0, depth], dtype=points.dtype)
+        source = anchors * mirror if mirrored else anchors
+        return torch.exp(-torch.cdist(points * scale, source * scale).square() / (2 * sigma * sigma))
+
+    near = bump(0.03)
+    across = 0.1 * (bump(0.03, depth=0.25) + 0.5 * bump(0.03, mirrored=True, depth=0.25))
+    around = 1e-3 * bump(0.08, depth=0.25) + 1e-5 * bump(0.06, depth=0.25, side=0.25)
+    body = near + 0.3 * bump(0.03, mirrored=True) + across + around + 1e-7 * bump(0.4)
+    skull = near + 0.5 * bump(0.03, mirrored=True) + 0.01 * bump(0.06) + 1e-3 * bump(0.1) + 1e-5 * bump(0.2)
+    return torch.where(head[:, None], skull, body) + 1e-9
 
 
 @lru_cache(maxsize=4)
