@@ -306,8 +306,10 @@ def add_base(pack: Pack, mpfb: Path) -> None:
         image = Image.open(mpfb / "textures" / name).convert("L").resize((TEXTURE_SIZE, TEXTURE_SIZE))
         return np.asarray(image).astype(np.float32)[..., None] / 255.0
 
-    explicit = np.maximum(mask("mpfb_genitals.jpg"), mask("mpfb_aureolae.jpg"))[..., 0] > 0.1
-    explicit &= paint >= 0
+    # Groin and chest of the skin itself (the genital mask belongs to a separate proxy beside the skin
+    # islands).
+    chest = ndimage.binary_dilation(mask("mpfb_aureolae.jpg")[..., 0] > 0.1, iterations=4)
+    explicit = (chest | (mask("mpfb_crotch.jpg")[..., 0] > 0.1)) & (paint >= 0)
     vest |= ndimage.binary_dilation(explicit, iterations=6)
     mouth = mask("mpfb_inside-mouth.jpg")
     pack.arrays["base/explicit"] = np.packbits(explicit)

@@ -22,6 +22,7 @@ CLEARANCE_REST_M = 0.0025
 CLEARANCE_POSED_M = 0.002
 CLEARANCE_HAIR_M = 0.0012
 _NEAR_M = 0.03
+_COVERED_M = 0.02
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,29 @@ def clear(
     return out
 
 
-def visible_skin(items: list[Proxy]) -> NDArray[np.bool_]:
-    """(F,) faces of the skin that stay: a face goes when all its vertices are hidden by the worn items."""
-    hidden = np.zeros(len(extended_body().template), bool)
-    for item in items:
-        hidden |= item.hidden
+def visible_skin(items: list[Fitted], body: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(F,) faces of the skin that stay.
+
+    A face goes when all its vertices are hidden, either by an item's own list or because they lie within 2
+    cm under an item and away from its edges, so that skin cannot poke through cloth when the person moves.
+    """
     faces, _ = base_mesh("skin")
+    hidden = np.zeros(len(body), bool)
+    skin = np.unique(faces)
+    for fitted in items:
+        hidden |= fitted.item.hidden
+        distance, near = cKDTree(fitted.vertices).query(body[skin])
+        hidden[skin[(distance < _COVERED_M) & ~_border(fitted.item)[near]]] = True
     return ~hidden[faces].all(1)
+
+
+def _border(item: Proxy) -> NDArray[np.bool_]:
+    """(N,) vertices on an open edge of the item or next to one."""
+    f = item.faces
+    edges = np.sort(np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]]), axis=1)
+    unique, count = np.unique(edges, axis=0, return_counts=True)
+    out = np.zeros(len(item.refs), bool)
+    out[unique[count == 1]] = True
+    for _ in range(2):
+        out[f[out[f].any(1)]] = True
+    return out

@@ -195,7 +195,8 @@ def stance(name: str, rng: np.random.Generator) -> NDArray[np.float64]:
     elif name == "reach":
         for s in sides:
             set_arm(j, s, Arm(down=rng.uniform(-0.3, 1.1), forward=rng.uniform(0, 1.3),
-                              bend=rng.uniform(0, 1.0),                               twist=n(0, 0.3), turn=n(0, 0.4), flex=n(0, 0.2)))  # fmt: skip
+                              bend=rng.uniform(0, 1.0), twist=n(0, 0.3),
+                              turn=n(0, 0.4), flex=n(0, 0.2)))  # fmt: skip
             set_leg(j, s, hip=n(0, 0.15), out=abs(n(0.08, 0.06)), knee=abs(n(0.1, 0.1)))
     elif name == "sit":
         knee = rng.uniform(0.5, 1.3)

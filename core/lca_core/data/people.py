@@ -63,7 +63,7 @@ _MALE_HAIR = ("short01", "short02", "short03", "short04", "afro01", "short02", "
 _UNISEX_SUITS = ("male_casualsuit01", "male_casualsuit03", "male_casualsuit06")
 _COLOURFUL = (
     (176, 40, 44), (32, 84, 168), (30, 120, 72), (222, 168, 38), (120, 52, 140), (214, 106, 44),
-    (36, 140, 150),    
+    (36, 140, 150),
     (206, 96, 130), (238, 236, 230), (44, 46, 52), (128, 128, 132), (92, 66, 48), (160, 196, 222),
     (110, 128, 60),
 )  # fmt: skip
@@ -290,8 +290,7 @@ class Person:
         self.textures: list[NDArray[np.uint8]] = []
         suit = push_out(fit(library.proxy("suit", identity.suit), body, facial=False), body)
         shoes = push_out(fit(library.proxy("shoes", identity.shoes), body, facial=False), body)
-        worn = [suit.item, shoes.item]
-        self._add_skin(pieces, body, worn)
+        self._add_skin(pieces, body, [suit, shoes])
         self._add_eyes(pieces, body)
         self._add_face_items(pieces, body)
         self._guards: list[tuple[slice, NDArray]] = []
@@ -334,10 +333,10 @@ class Person:
             self._texture(image), part,
         )  # fmt: skip
 
-    def _add_skin(self, pieces: _Pieces, body: NDArray, worn: list[library.Proxy]) -> None:
+    def _add_skin(self, pieces: _Pieces, body: NDArray, worn: list[Fitted]) -> None:
         ext, ident = library.extended_body(), self.identity
         faces, uvs = library.base_mesh("skin")
-        keep = visible_skin(worn)
+        keep = visible_skin(worn, body)
         skin = library.texture(ident.skin)[..., :3].astype(np.float32) / 255
         # The gain acts on light; 1/2.2 brings it to the sRGB texture.
         image = np.clip(skin * np.array(ident.skin_gain) ** (1 / 2.2), 0, 1) * 255
