@@ -459,10 +459,19 @@ class LcaClient:
         credit: int = 2,
         max_age: float | None = None,
         keyframe_interval: int = 0,
+        live: bool | None = None,
         image: image_pb2.ImageOutput | None = None,
         revision: str = "",
     ) -> AnimateStream:
-        """Open an animate stream; see :class:`~lca_bridge.client.animate.AnimateStream`."""
+        """Open an animate stream; see :class:`~lca_bridge.client.animate.AnimateStream`.
+
+        Args:
+            every: every pose in order (offline) instead of the newest (live preview).
+            credit: frames the service may send ahead, at most 8.
+            max_age: seconds after which a waiting pose is dropped (live preview).
+            live: use the correction network (True), the linear correctives (False), or what there is (None).
+            image: get pictures instead of Gaussians.
+        """
         pb = animation_service_pb2
         output = pb.OutputSpec(image=image) if image is not None else pb.OutputSpec(
             gaussians=pb.GaussianOutput(
@@ -474,7 +483,13 @@ class LcaClient:
         )
         if max_age is not None:
             policy.max_age.FromNanoseconds(int(max_age * 1e9))
-        start = pb.AnimateStart(avatar=avatar, revision=revision, output=output, delivery=policy)
+        start = pb.AnimateStart(
+            avatar=avatar,
+            revision=revision,
+            output=output,
+            delivery=policy,
+            correction=_correction(live),
+        )
         return AnimateStream(self._animation.Animate, start)
 
     @translated
@@ -485,14 +500,16 @@ class LcaClient:
         *,
         encoding: Encoding = Encoding.Q20,
         codec: Codec = Codec.RAW,
+        live: bool | None = None,
         revision: str = "",
     ) -> PosedSplats:
-        """The Gaussians of one pose."""
+        """The Gaussians of one pose; ``live`` as in :meth:`animate`."""
         pb = animation_service_pb2
         request = pb.EvaluatePoseRequest(
             avatar=avatar,
             revision=revision,
             pose=pose,
+            correction=_correction(live),
             output=pb.GaussianOutput(encoding=int(encoding), codec=int(codec)),  # type: ignore[arg-type]
         )
         response = self._animation.EvaluatePose(request, timeout=CALL_SECONDS)
@@ -523,6 +540,12 @@ def camera(viewmat: np.ndarray, intrinsics: tuple[float, float, float, float]) -
     return image_pb2.Camera(
         view_matrix=np.asarray(viewmat, np.float64).ravel().tolist(), intrinsics=list(intrinsics)
     )
+
+
+def _correction(live: bool | None) -> animation_service_pb2.CorrectionMode.ValueType:
+    if live is None:
+        return animation_service_pb2.CORRECTION_MODE_UNSPECIFIED
+    return animation_service_pb2.CORRECTION_MODE_LIVE if live else animation_service_pb2.CORRECTION_MODE_BAKED
 
 
 def job_error(job: job_pb2.Job) -> LcaError:

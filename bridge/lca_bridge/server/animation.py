@@ -31,15 +31,18 @@ def _granted(output: pb.GaussianOutput) -> tuple[Encoding, Codec]:
         raise InvalidInputError("Unknown encoding or codec.", reason="BAD_START") from None
 
 
-def _check_correction(mode: int) -> pb.CorrectionMode.ValueType:
-    if mode == pb.CORRECTION_MODE_LIVE:
-        raise UnimplementedError(
-            "This service has no correction network for this avatar; ask for baked.",
-            reason="LIVE_UNAVAILABLE",
-        )
-    if mode not in (pb.CORRECTION_MODE_UNSPECIFIED, pb.CORRECTION_MODE_BAKED):
+async def _correction(core: ServiceCore, evaluator: Evaluator, mode: int) -> pb.CorrectionMode.ValueType:
+    """The correction granted: live if asked for or unspecified and the network is here, else baked."""
+    if mode not in pb.CorrectionMode.values():
         raise InvalidInputError("Unknown correction mode.", reason="BAD_START")
-    return pb.CORRECTION_MODE_BAKED
+    if mode == pb.CORRECTION_MODE_BAKED or not await core.evaluators.run(evaluator.load_live):
+        if mode == pb.CORRECTION_MODE_LIVE:
+            raise UnimplementedError(
+                "This service has no correction network for this avatar; ask for baked.",
+                reason="LIVE_UNAVAILABLE",
+            )
+        return pb.CORRECTION_MODE_BAKED
+    return pb.CORRECTION_MODE_LIVE
 
 
 def _shot(output: image_pb2.ImageOutput) -> tuple[Shot, str]:
@@ -56,8 +59,10 @@ def _shot(output: image_pb2.ImageOutput) -> tuple[Shot, str]:
     return shot, kinds[output.format]
 
 
-def _picture(evaluator: Evaluator, pose: Pose | None, shot: Shot, kind: str) -> image_pb2.Image:
-    data = encode_picture(evaluator.picture(pose, shot), kind)
+def _picture(
+    evaluator: Evaluator, pose: Pose | None, shot: Shot, kind: str, live: bool = False
+) -> image_pb2.Image:
+    data = encode_picture(evaluator.picture(pose, shot, live), kind)
     formats = {"PNG": 1, "JPEG": 2, "RAW_RGB8": 3}
     if len(data) > MAX_MESSAGE_BYTES - 4096:
         raise ExhaustedError("The picture is too large for one message.", reason="MESSAGE_TOO_LARGE")
@@ -93,8 +98,7 @@ class AnimationService(rpc.AnimationServiceServicer):
         try:
             start = await self._start(request_iterator)
             row = await _avatar(self._core, start.avatar, start.revision)
-            correction = _check_correction(start.correction)
-            maker = await _FrameMaker.open(self._core, row, start.output)
+            maker = await _FrameMaker.open(self._core, row, start)
             session = AnimateSession(start.delivery, start.output.gaussians.keyframe_interval, maker)
             yield pb.AnimateResponse(
                 started=pb.AnimateStarted(
@@ -102,7 +106,7 @@ class AnimationService(rpc.AnimationServiceServicer):
                     layout=layout_to_proto(maker.layout) if maker.layout else None,
                     delivery=session.policy,
                     revision=row.revision,
-                    correction=correction,
+                    correction=maker.correction,
                 )
             )
             reader = asyncio.create_task(session.read(request_iterator))
@@ -129,10 +133,10 @@ class AnimationService(rpc.AnimationServiceServicer):
         """One whole frame."""
         core = self._core
         row = await _avatar(core, request.avatar, request.revision)
-        _check_correction(request.correction)
         pose = pose_from_proto(request.pose)
         encoding, codec = _granted(request.output)
         evaluator = await core.evaluators.get(row.revision)
+        correction = await _correction(core, evaluator, request.correction)
         layout = make_layout(encoding, evaluator.gaussian_count, evaluator.sh_bands)
         if layout.decoded_size(True) > MAX_MESSAGE_BYTES - (1 << 20):
             raise ExhaustedError(
@@ -141,7 +145,9 @@ class AnimationService(rpc.AnimationServiceServicer):
             )
 
         def make() -> pb.EvaluatePoseResponse:
-            frame = encode_frame(layout, evaluator.splats(pose), codec=codec)
+            frame = encode_frame(
+                layout, evaluator.splats(pose, correction == pb.CORRECTION_MODE_LIVE), codec=codec
+            )
             (message,) = frame_to_protos(frame, max_payload=1 << 30)
             return pb.EvaluatePoseResponse(
                 layout=layout_to_proto(layout), frame=message, revision=row.revision
@@ -154,27 +160,27 @@ class _FrameMaker:
     """Evaluates and encodes the frames of one stream on the evaluation threads."""
 
     def __init__(
-        self,
-        core: ServiceCore,
-        evaluator: Evaluator,
-        layout: Layout | None,
-        codec: Codec,
-        shot: Shot | None,
-        kind: str,
+        self, core: ServiceCore, evaluator: Evaluator, correction: pb.CorrectionMode.ValueType
     ) -> None:
-        self._core, self._evaluator = core, evaluator
-        self.layout, self._codec, self._shot, self._kind = layout, codec, shot, kind
+        self._core, self._evaluator, self.correction = core, evaluator, correction
+        self._live = correction == pb.CORRECTION_MODE_LIVE
+        self.layout: Layout | None = None
+        self._codec = Codec.RAW
+        self._shot: Shot | None = None
+        self._kind = ""
 
     @staticmethod
-    async def open(core: ServiceCore, row: AvatarRow, output: pb.OutputSpec) -> _FrameMaker:
-        if output.WhichOneof("kind") == "image":
-            shot, kind = _shot(output.image)
-            evaluator = await core.evaluators.get(row.revision)
-            return _FrameMaker(core, evaluator, None, Codec.RAW, shot, kind)
+    async def open(core: ServiceCore, row: AvatarRow, start: pb.AnimateStart) -> _FrameMaker:
+        output = start.output
+        is_image = output.WhichOneof("kind") == "image"
+        shot, kind = _shot(output.image) if is_image else (None, "")
         encoding, codec = _granted(output.gaussians)
         evaluator = await core.evaluators.get(row.revision)
-        layout = make_layout(encoding, evaluator.gaussian_count, evaluator.sh_bands)
-        return _FrameMaker(core, evaluator, layout, codec, None, "")
+        maker = _FrameMaker(core, evaluator, await _correction(core, evaluator, start.correction))
+        maker._shot, maker._kind, maker._codec = shot, kind, codec
+        if not is_image:
+            maker.layout = make_layout(encoding, evaluator.gaussian_count, evaluator.sh_bands)
+        return maker
 
     async def __call__(self, job: Job) -> list[pb.AnimateResponse]:
         return await self._core.evaluators.run(self._make, job)
@@ -185,10 +191,10 @@ class _FrameMaker:
         facts = {"frame_id": pending.frame_id, "time_code": pending.time_code}
         if self.layout is None:
             assert self._shot is not None
-            image = _picture(self._evaluator, pending.pose, self._shot, self._kind)
+            image = _picture(self._evaluator, pending.pose, self._shot, self._kind, self._live)
             timing.evaluate_microseconds = int((time.monotonic() - begun) * 1e6)
             return [pb.AnimateResponse(frame=pb.AnimatedFrame(**facts, image=image, timing=timing))]
-        splats = self._evaluator.splats(pending.pose)
+        splats = self._evaluator.splats(pending.pose, self._live)
         evaluated = time.monotonic()
         # Without static attributes every frame is complete.
         keyframe = job.keyframe or not any(a.is_static for a in self.layout.attributes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from lca.errors import InvalidInputError, UnimplementedError
+from lca.errors import InvalidInputError, LcaError, UnimplementedError
 from lca_bridge.server.blobs import BlobStore
 from lca_bridge.wire.frames import SH_C0
 from lca_bridge.wire.skin import PosedSplats
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from lca_core.splat import GaussianSet
 
 T = TypeVar("T")
+log = logging.getLogger("lca.evaluate")
 Pose = dict[str, np.ndarray]
 
 KEEP_LOADED = 2
@@ -55,10 +57,26 @@ class Evaluator:
 
         self._avatar = Avatar.load(path)
         self._animator = Animator(self._avatar)
+        self._live: Animator | None = None
+        self._live_lock = threading.Lock()
         self.gaussian_count = self._avatar.gaussian_count
         self.sh_bands = int(self._avatar.canonical.sh.shape[1])
 
-    def _gaussians(self, pose: Pose | None) -> tuple[GaussianSet, Any]:
+    def load_live(self) -> bool:
+        """Whether the correction network of this avatar is here; loads it on the first call."""
+        from lca_core.avatar.animate import Animator
+
+        with self._live_lock:
+            if self._live is None:
+                try:
+                    from lca_core.avatar.live import NetworkCorrection
+
+                    self._live = Animator(self._avatar, NetworkCorrection.of(self._avatar))
+                except (LcaError, ImportError) as error:
+                    log.info("no live correction: %s", error)
+            return self._live is not None
+
+    def _gaussians(self, pose: Pose | None, live: bool = False) -> tuple[GaussianSet, Any]:
         from lca_core.avatar.frame import PoseFrame
 
         if pose is None:
@@ -72,11 +90,15 @@ class Evaluator:
                 arkit=pose["arkit_weights"],
                 gaze=pose["gaze"],
             )
-        return self._animator.evaluate(frame), frame
+        animator = self._live if live and self._live is not None else self._animator
+        return animator.evaluate(frame), frame
 
-    def splats(self, pose: Pose | None) -> PosedSplats:
-        """Posed Gaussians as arrays; ``light`` in the pose recolours them."""
-        gaussians, _ = self._gaussians(pose)
+    def splats(self, pose: Pose | None, live: bool = False) -> PosedSplats:
+        """Posed Gaussians as arrays; ``light`` in the pose recolours them.
+
+        ``live`` uses the correction network (after :meth:`load_live`), otherwise the linear correctives.
+        """
+        gaussians, _ = self._gaussians(pose, live)
         sh = gaussians.sh.cpu().numpy()
         if pose is not None and "light" in pose:
             sh = self._relit(sh, pose["light"])
@@ -97,14 +119,14 @@ class Evaluator:
         out[:, 0] = (shown - 0.5) / SH_C0
         return out
 
-    def picture(self, pose: Pose | None, shot: Shot) -> np.ndarray:
+    def picture(self, pose: Pose | None, shot: Shot, live: bool = False) -> np.ndarray:
         """(height, width, 3) uint8 sRGB."""
         import torch
 
         from lca_core.avatar import pictures
         from lca_core.splat import render_image
 
-        gaussians, frame = self._gaussians(pose)
+        gaussians, frame = self._gaussians(pose, live)
         if pose is not None and "light" in pose:
             relit = self._relit(gaussians.sh.cpu().numpy(), pose["light"])
             gaussians = type(gaussians)(

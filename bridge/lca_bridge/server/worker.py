@@ -79,7 +79,7 @@ def parse_options(kind: type, parameters: dict[str, str]) -> Any:
                 values[name] = {"true": True, "false": False, "1": True, "0": False}[text.lower()]
             elif isinstance(old, int):
                 values[name] = int(text)
-            elif isinstance(old, float):
+            elif isinstance(old, float) or old is None:  # optional values of the pipeline are numbers
                 values[name] = float(text)
             else:
                 values[name] = text
