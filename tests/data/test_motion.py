@@ -50,10 +50,10 @@ def test_sides_mirror() -> None:
 
 
 def test_directions_of_the_named_angles(person: Person) -> None:
-    """Arms down are below the shoulders, a bent elbow brings the hand forward, a fist brings the tip to the palm."""
+    """Arms down hang low, a bent elbow brings the hand forward, a fist brings the tip to the palm."""
     from lca_core.data.skinning import joint_transforms, local_rotations
 
-    def joints(change) -> np.ndarray:  # noqa: ANN001
+    def joints(change) -> np.ndarray:
         j = np.zeros((55, 3))
         change(j)
         a = joint_transforms(local_rotations(j, np.zeros((2, 2))), person.joints)

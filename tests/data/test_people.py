@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_held_out_assets_stay_out() -> None:
 
 def test_splits_do_not_overlap() -> None:
     ranges = sorted(SPLITS.values())
-    assert all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:]))
+    assert all(a[1] <= b[0] for a, b in pairwise(ranges))
 
 
 @pytest.mark.parametrize("suit", library.names("suit"))

@@ -1,4 +1,4 @@
-"""The ray caster against closed forms: sphere depth and coverage, Lambert, cut-outs, shadows, camera shift."""
+"""The ray caster against closed forms: sphere depth, coverage, Lambert, cut-outs, shadows, camera shift."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_ball_shadows_the_floor() -> None:
 
 
 def test_errors_and_round_trip(white: Light) -> None:
-    v, f, uv = ball(8)
+    _, f, uv = ball(8)
     with pytest.raises(InvalidInputError, match="face_uvs"):
         Scene(f, uv[:-1], np.zeros(len(f)), np.ones(len(f)), Textures([GREY]))
     with pytest.raises(InvalidInputError, match="pose"):

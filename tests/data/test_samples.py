@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,8 @@ def test_same_seed_same_hash() -> None:
 def test_fields(sample: samples.Sample) -> None:
     v, s = 3, 128
     shapes = {
-        "images": (v, s, s, 3), "masks": (v, s, s), "Ks": (v, 3, 3), "viewmats": (v, 4, 4), "pose": (v, 55, 3),
-        "transl": (v, 3), "expression": (v, 52), "gaze": (v, 2, 2), "betas": (50,), "uv_albedo": (UV, UV, 3),
+        "images": (v, s, s, 3), "masks": (v, s, s), "Ks": (v, 3, 3), "viewmats": (v, 4, 4),
+        "pose": (v, 55, 3), "transl": (v, 3), "expression": (v, 52), "gaze": (v, 2, 2), "betas": (50,), "uv_albedo": (UV, UV, 3),
         "uv_color": (UV, UV, 3), "uv_offset": (UV, UV, 3), "uv_validity": (UV, UV),
         "uv_correction": (v, UV, UV, 3),
     }  # fmt: skip
@@ -137,6 +138,15 @@ def test_uv_colours_match_the_image(white: Light) -> None:
     truth_color = srgb_to_linear(truth.color[t.rows, t.cols] / 255.0)
     error = np.abs(image - truth_color).mean(1)[seen]
     assert seen.sum() > 500 and np.median(error) < 0.03
+
+
+def test_blackbody_colours() -> None:
+    """6504 K is the white of sRGB to a few percent; cooler bodies are redder, hotter ones bluer."""
+    np.testing.assert_allclose(samples.blackbody(6504), 1.0, atol=0.06)
+    ratios = [samples.blackbody(t)[0] / samples.blackbody(t)[2] for t in (2000, 2700, 4000, 6500, 10000)]
+    assert all(a > b for a, b in pairwise(ratios))
+    # A 2856 K lamp (CIE illuminant A, xy 0.4476 0.4074) in linear sRGB.
+    np.testing.assert_allclose(samples.blackbody(2856), [2.10, 1.0, 0.245], rtol=0.06)
 
 
 def test_iter_samples_rejects_bad_ranges() -> None:

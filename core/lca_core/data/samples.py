@@ -24,12 +24,32 @@ Sample = dict[str, Any]
 
 
 def blackbody(kelvin: float) -> NDArray[np.float64]:
-    """Linear RGB of a black body, 2,000-12,000 K, scaled to green = 1 (polynomial fit in reciprocal
-    temperature)."""
-    x = 1000.0 / np.clip(kelvin, 2000, 12000)
-    red = 0.60 + 2.15 * x**1.35 if kelvin < 6500 else 0.60 + 2.15 * x**1.35 * 0.98
-    blue = np.clip(1.62 - 3.1 * x + 0.75 * x * x, 0.12, 2.0)
-    return np.array([red, 1.0, blue])
+    """Linear sRGB of a black body at 1,667-25,000 K, scaled to green = 1.
+
+    Chromaticity by the cubic approximation of the Planckian locus of Kang et al. (2002).
+    """
+    t = float(np.clip(kelvin, 1667, 25000))
+    low, high = (
+        (-0.2661239e9, -0.2343589e6, 0.8776956e3, 0.179910),
+        (-3.0258469e9, 2.1070379e6, 0.2226347e3, 0.240390),
+    )
+    a, b, c, d = low if t <= 4000 else high
+    x = a / t**3 + b / t**2 + c / t + d
+    if t <= 2222:
+        y = np.polyval([-1.1063814, -1.34811020, 2.18555832, -0.20219683], x)
+    elif t <= 4000:
+        y = np.polyval([-0.9549476, -1.37418593, 2.09137015, -0.16748867], x)
+    else:
+        y = np.polyval([3.0817580, -5.87338670, 3.75112997, -0.37001483], x)
+    to_rgb = np.array(
+        [
+            [3.2404542, -1.5371385, -0.4985314],
+            [-0.9692660, 1.8760108, 0.0415560],
+            [0.0556434, -0.2040259, 1.0572252],
+        ]
+    )
+    rgb = to_rgb @ np.array([x / y, 1.0, (1 - x - y) / y])
+    return np.maximum(rgb, 0.02) / rgb[1]
 
 
 def sample_light(rng: np.random.Generator) -> Light:
