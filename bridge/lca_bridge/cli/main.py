@@ -1,0 +1,180 @@
+"""The `lca` command: parses, calls, reports. Everything heavy is imported by the command that needs it.
+
+Errors are one line on standard error and an exit code from the table below; ``--debug`` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from lca.errors import Category, LcaError
+
+EXIT_CODES: dict[Category, int] = {
+    Category.INTERNAL: 1,
+    Category.INVALID_ARGUMENT: 2,
+    Category.FAILED_PRECONDITION: 3,
+    Category.NOT_FOUND: 4,
+    Category.ALREADY_EXISTS: 5,
+    Category.ABORTED: 6,
+    Category.OUT_OF_RANGE: 7,
+    Category.RESOURCE_EXHAUSTED: 8,
+    Category.UNAUTHENTICATED: 9,
+    Category.UNAVAILABLE: 10,
+    Category.DATA_LOSS: 11,
+    Category.UNIMPLEMENTED: 12,
+    Category.CANCELLED: 130,
+}
+"""Exit code of every kind of error."""
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def _lazy(module: str, function: str) -> Command:
+    """A command that imports its module when it runs."""
+
+    def run(args: argparse.Namespace) -> int:
+        from importlib import import_module
+
+        return int(getattr(import_module(f"lca_bridge.cli.{module}"), function)(args) or 0)
+
+    return run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="lca", description="Photoreal, animatable full-body avatars from a clip, for Blender and USD."
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and service logs")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, help: str, run: Command, service: bool = False) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print JSON")
+        if service:
+            _service_options(sub)
+        return sub
+
+    serve = add("serve", "run the service", _lazy("serve", "serve"))
+    serve.add_argument("--listen", default="127.0.0.1:50551", help="HOST:PORT or unix:PATH (%(default)s)")
+    serve.add_argument("--data", help="data folder")
+    serve.add_argument("--tls-cert", help="PEM certificate; needed beyond this machine")
+    serve.add_argument("--tls-key", help="PEM key")
+    serve.add_argument("--tls-client-ca", help="PEM CA of client certificates (mutual TLS)")
+    serve.add_argument("--insecure-i-know", action="store_true", help="no TLS beyond this machine")
+    serve.add_argument("--jobs", type=int, default=1, help="avatars made at the same time")
+
+    create = add("create", "make an avatar from a clip or photos", _lazy("avatars", "create"), True)
+    create.add_argument("clips", nargs="+", metavar="CLIP", help="one video, or photos")
+    create.add_argument("--name", default="", help="display name")
+    create.add_argument("--id", default="", help="avatar id (a-z, 0-9, -)")
+    create.add_argument("--out", help="also save the .lca file here")
+    create.add_argument("--seed", type=int, default=0)
+    create.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="creation parameter")
+
+    imported = add("import", "store an .lca file as an avatar", _lazy("avatars", "import_file"), True)
+    imported.add_argument("file")
+    imported.add_argument("--name", default="", help="display name")
+    imported.add_argument("--id", default="", help="avatar id")
+
+    add("list", "list avatars", _lazy("avatars", "list_avatars"), True)
+    add("jobs", "list jobs", _lazy("avatars", "list_jobs"), True)
+    info = add("info", "describe an avatar or an .lca file", _lazy("avatars", "info"), True)
+    info.add_argument("avatar")
+    fetch = add("download", "save the .lca file of an avatar", _lazy("avatars", "download"), True)
+    fetch.add_argument("avatar")
+    fetch.add_argument("out")
+    delete = add("delete", "erase an avatar", _lazy("avatars", "delete"), True)
+    delete.add_argument("avatar")
+
+    render = add("render", "turntable and contact sheets", _lazy("show", "render"), True)
+    render.add_argument("avatar", help="avatar name or .lca file")
+    render.add_argument("--out", default="pictures", help="folder (%(default)s)")
+    render.add_argument("--views", type=int, default=8)
+    render.add_argument("--size", type=int, default=512, help="height of a turntable view in pixels")
+    render.add_argument("--no-sheets", action="store_true", help="only the turntable")
+    animate = add("animate", "play a motion: movie or pictures", _lazy("show", "animate"), True)
+    animate.add_argument("avatar", help="avatar name or .lca file")
+    animate.add_argument("--motion", required=True, help=".npz motion (SMPL-X poses or ours)")
+    animate.add_argument("--out", required=True, help="FILE.mp4, or a folder for PNG frames")
+    animate.add_argument("--size", type=int, default=512, help="height in pixels")
+    animate.add_argument("--frames", type=int, default=0, help="at most so many frames")
+    animate.add_argument("--live", action="store_true", help="use the correction network")
+
+    export = add("export", "write other formats", _lazy("show", "export"), True)
+    export.add_argument("format", choices=("usd", "ply"))
+    export.add_argument("avatar", help="avatar name or .lca file")
+    export.add_argument("out")
+    export.add_argument("--preset", default="usd", help="USD preset (%(default)s)")
+
+    add("doctor", "check what this installation can do", _lazy("doctor", "doctor"))
+    add("warmup", "compile the fast paths once", _lazy("doctor", "warmup"))
+    demo = add("demo", "the whole way, from a clip to pictures and USD", _lazy("demo", "run"))
+    demo.add_argument("--out", default="out/demo", help="folder (%(default)s)")
+    demo.add_argument("--clip", help="a clip of a person; without one a synthetic person is used")
+    bench = add("bench", "run a benchmark of the source tree", _lazy("doctor", "bench"))
+    bench.add_argument("name", help="e.g. splat")
+    bench.add_argument("rest", nargs=argparse.REMAINDER, help="options of the benchmark")
+    return parser
+
+
+def _service_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "service", "default: the running one of the data folder, else a private one"
+    )
+    group.add_argument("--server", default=os.environ.get("LCA_SERVER", ""), help="HOST:PORT or unix:PATH")
+    group.add_argument("--token", default=os.environ.get("LCA_TOKEN", ""), help="its token")
+    group.add_argument("--tls-ca", help="PEM CA of a remote service")
+    group.add_argument("--data", help="data folder of this machine's service")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    if args.debug:
+        import logging
+
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return args.run(args)
+    except LcaError as error:
+        return _report(args, error)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return EXIT_CODES[Category.CANCELLED]
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    except ModuleNotFoundError as error:
+        missing = error.name or "a module"
+        return _report(
+            args,
+            LcaError(
+                f"{missing} is not installed. Run `lca doctor` to see what it belongs to.", reason="MISSING"
+            ),
+        )
+    except Exception as error:
+        where = "" if args.debug else " Run again with `lca --debug ...` for details."
+        return _report(args, LcaError(f"Unexpected trouble: {error}.{where}"))
+
+
+def _report(args: argparse.Namespace, error: LcaError) -> int:
+    code = EXIT_CODES[error.category]
+    if args.debug:
+        traceback.print_exc()
+    if getattr(args, "json", False):
+        facts = {"category": error.category.value, "reason": error.reason, "message": error.message}
+        print(json.dumps({"error": facts | {"metadata": error.metadata, "exit_code": code}}, indent=1))
+    else:
+        print(f"lca: {error.message} [{error.reason}]", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

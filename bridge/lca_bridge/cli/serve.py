@@ -1,0 +1,121 @@
+"""`lca serve`, and finding or starting the service other commands talk to."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from lca.errors import LcaError, PreconditionError
+from lca_bridge.client import LcaClient, connect
+from lca_bridge.server.config import Limits, ServerConfig, TlsFiles, default_data_dir
+
+MAX_SOCKET_PATH = 100
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Run until interrupted; the target is left in ``data/endpoint`` for other commands."""
+    if bool(args.tls_cert) != bool(args.tls_key):
+        raise PreconditionError("Give both --tls-cert and --tls-key.", reason="TLS_REQUIRED")
+    tls = None
+    if args.tls_cert:
+        ca = Path(args.tls_client_ca) if args.tls_client_ca else None
+        tls = TlsFiles(Path(args.tls_cert), Path(args.tls_key), ca)
+    config = ServerConfig(
+        data_dir=data_dir(args),
+        address=args.listen,
+        tls=tls,
+        insecure=args.insecure_i_know,
+        limits=Limits(running_jobs=max(args.jobs, 1)),
+    )
+    asyncio.run(_serve(config, args.json))
+    return 0
+
+
+async def _serve(config: ServerConfig, as_json: bool) -> None:
+    from lca_bridge.server.app import Service
+
+    service = await Service.start(config)
+    endpoint = config.data_dir / "endpoint"
+    endpoint.write_text(
+        json.dumps({"target": service.target, "tls": config.tls is not None}), encoding="utf-8"
+    )
+    facts = {"target": service.target, "data": str(config.data_dir), "pid": os.getpid()}
+    if as_json:
+        print(json.dumps(facts), flush=True)
+    else:
+        token = "" if service.token is None else f", token in {config.data_dir / 'token'}"
+        print(f"LCA service on {service.target}{token}. Ctrl-C stops it.", flush=True)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:  # Windows: Ctrl-C arrives as KeyboardInterrupt
+            break
+    try:
+        await stop.wait()
+    finally:
+        endpoint.unlink(missing_ok=True)
+        await service.stop()
+        print("Stopped.", file=sys.stderr)
+
+
+def data_dir(args: argparse.Namespace) -> Path:
+    """The data folder the command means."""
+    return Path(args.data) if getattr(args, "data", None) else default_data_dir()
+
+
+@contextlib.contextmanager
+def client_for(args: argparse.Namespace) -> Iterator[LcaClient]:
+    """A client of ``--server``, of the running service of the data folder, or of one started for this
+    call.
+    """
+    if args.server:
+        ca = Path(args.tls_ca).read_bytes() if args.tls_ca else None
+        with connect(args.server, args.token or _stored_token(args), tls_ca=ca, wait_seconds=5) as client:
+            yield client
+        return
+    running = _running(args)
+    if running is not None:
+        with running:
+            yield running
+        return
+    from lca_bridge.server.app import ServiceThread
+
+    folder = data_dir(args)
+    socket = f"unix:{folder.absolute() / 'private' / 'lca.sock'}"
+    usable = os.name == "posix" and len(socket) < MAX_SOCKET_PATH
+    with (
+        ServiceThread(ServerConfig(data_dir=folder, address=socket if usable else "127.0.0.1:0")) as service,
+        connect(service.target, service.token, wait_seconds=10) as client,
+    ):
+        yield client
+
+
+def _stored_token(args: argparse.Namespace) -> str | None:
+    path = data_dir(args) / "token"
+    return path.read_text(encoding="ascii").strip() if path.is_file() else None
+
+
+def _running(args: argparse.Namespace) -> LcaClient | None:
+    endpoint = data_dir(args) / "endpoint"
+    try:
+        facts = json.loads(endpoint.read_text(encoding="utf-8"))
+        ca = Path(args.tls_ca).read_bytes() if args.tls_ca else None
+        if facts.get("tls") and ca is None:
+            raise PreconditionError("The running service uses TLS: pass --tls-ca.", reason="TLS_REQUIRED")
+        client = connect(facts["target"], args.token or _stored_token(args), tls_ca=ca, wait_seconds=2)
+    except (OSError, ValueError, KeyError):
+        return None
+    except LcaError as error:
+        if error.reason == "TLS_REQUIRED":
+            raise
+        return None  # a stale note of a service that is gone
+    return client
