@@ -27,13 +27,14 @@ def save_blend(
     *,
     engine: str = "cycles",
     samples: int = 32,
+    denoise: bool = True,
     resolution: tuple[int, int] = (512, 768),
 ) -> Path:
     """Import ``lca_path`` into an empty file, add a camera and lights, save ``blend_path``.
 
     Args:
         render: PNG to write as well: the splats with ``engine="cycles"``, the proxy with ``"workbench"``.
-        samples: Cycles samples per pixel.
+        samples: Cycles samples per pixel; ``denoise`` removes most of what noise is left.
         resolution: width and height in pixels.
 
     Raises:
@@ -54,7 +55,7 @@ def save_blend(
     blend_path.parent.mkdir(parents=True, exist_ok=True)
     bpy.ops.wm.save_as_mainfile(filepath=str(blend_path), compress=True)
     if render is not None:
-        _render(scene, handles, Path(render).resolve(), engine, samples)
+        _render(scene, handles, Path(render).resolve(), engine, samples, denoise)
     return blend_path
 
 
@@ -99,7 +100,9 @@ def _show_textures() -> None:
                     space.shading.color_type = "TEXTURE"
 
 
-def _render(scene: bpy.types.Scene, handles: Any, target: Path, engine: str, samples: int) -> None:
+def _render(
+    scene: bpy.types.Scene, handles: Any, target: Path, engine: str, samples: int, denoise: bool
+) -> None:
     import bpy
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +115,7 @@ def _render(scene: bpy.types.Scene, handles: Any, target: Path, engine: str, sam
     else:
         scene.render.engine = "CYCLES"
         scene.cycles.samples = samples
-        scene.cycles.use_denoising = False
+        scene.cycles.use_denoising = denoise
     bpy.ops.render.render(write_still=True)
 
 

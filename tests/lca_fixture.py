@@ -99,12 +99,12 @@ def write_template_lca(
     person = template()
     rng = np.random.default_rng(seed)
     tri, bary = rasterise_uv(person, 256)
-    texel = _choose_texels(person, tri, gaussians, rng)
+    texel, area = _choose_texels(person, tri, gaussians, rng)
     face = tri[texel[:, 0], texel[:, 1]]
     corner_bary = bary[texel[:, 0], texel[:, 1]]
     entries = {
         "rig.json": _rig_json(),
-        "canonical.safetensors": _canonical(person, face, corner_bary, texel),
+        "canonical.safetensors": _canonical(person, face, corner_bary, texel, area),
         "skinning.safetensors": _skinning(person, face, corner_bary),
         "correctives.safetensors": _correctives(person, face, corner_bary),
         "network.safetensors": save({"identity_map": np.zeros((8, 16, 16), np.float16)}),
@@ -239,22 +239,31 @@ def _paint(
     return paint
 
 
-def _choose_texels(person: Template, tri: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Texels drawn by the surface they stand for, head and hands four times denser; rows of (row, column)."""
+def _choose_texels(
+    person: Template, tri: np.ndarray, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Texels drawn by the surface they stand for, head and hands four times denser.
+
+    Returns:
+        (N, 2) rows and columns; (N,) the surface each texel covers, square metres.
+    """
     rows, columns = np.nonzero(tri >= 0)
     face = tri[rows, columns]
     keep = ~person.cavity[face]
     rows, columns, face = rows[keep], columns[keep], face[keep]
     corners = person.vertices[person.faces[face]]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
     texels_of_face = np.bincount(face, minlength=len(person.faces))
-    chance = area / texels_of_face[face] * np.where(person.paint[face] == SUIT, 1.0, 4.0)
+    area = area / texels_of_face[face]
+    chance = area * np.where(person.paint[face] == SUIT, 1.0, 4.0)
     chosen = rng.choice(len(rows), min(count, len(rows)), replace=False, p=chance / chance.sum())
     chosen.sort()
-    return np.stack([rows[chosen], columns[chosen]], 1).astype(np.int32)
+    return np.stack([rows[chosen], columns[chosen]], 1).astype(np.int32), area[chosen]
 
 
-def _canonical(person: Template, face: np.ndarray, bary: np.ndarray, texel: np.ndarray) -> bytes:
+def _canonical(
+    person: Template, face: np.ndarray, bary: np.ndarray, texel: np.ndarray, area: np.ndarray
+) -> bytes:
     corners = person.vertices[person.faces[face]].astype(np.float64)
     means = np.einsum("nk,nkc->nc", bary, corners)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -265,6 +274,7 @@ def _canonical(person: Template, face: np.ndarray, bary: np.ndarray, texel: np.n
     quats /= np.linalg.norm(quats, axis=1, keepdims=True)
     dense = np.where(person.paint[face] == SUIT, 1.0, 0.5)
     sigma = 0.75 * dense * np.sqrt(1.9 / (0.6 * len(face)))
+    sigma = np.maximum(sigma, 0.75 * np.sqrt(area))  # where the atlas has few texels, each covers more
     scales = np.stack([sigma, sigma, 0.25 * sigma], 1)
     colour = PALETTE[person.paint[face]] / 255.0
     return save(

@@ -53,7 +53,7 @@ def made(run_python: Run, template_lca: Path, tmp_path: Path) -> tuple[dict, np.
         f"import sys; sys.path.insert(0, {str(ADDON)!r})\n"
         "from make_blend import save_blend\n"
         f"paths = {str(template_lca)!r}, {str(blend)!r}, {str(preview)!r}\n"
-        f"save_blend(*paths, samples=48, resolution={SIZE})\n"
+        f"save_blend(*paths, samples=48, denoise=False, resolution={SIZE})\n"
     )
     done = run_python(script)
     assert done.returncode == 0, done.stdout + done.stderr

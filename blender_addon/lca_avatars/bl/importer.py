@@ -162,5 +162,6 @@ def part(rig: bpy.types.Object, role: str) -> bpy.types.Object | None:
 def prepare_scene(scene: bpy.types.Scene) -> None:
     """Settings without which splats look wrong: enough transparent bounces, and colours shown as they are."""
     if hasattr(scene, "cycles"):
-        scene.cycles.transparent_max_bounces = max(scene.cycles.transparent_max_bounces, 128)
+        # A ray along a silhouette crosses hundreds of splats; where the bounces run out Cycles paints black.
+        scene.cycles.transparent_max_bounces = 1024
     scene.view_settings.view_transform = "Standard"

@@ -64,6 +64,7 @@ def test_import_operator(addon) -> None:
     assert rig == bpy.context.object and bpy.context.selected_objects == [rig]
     assert importer.part(rig, "splats").type == "POINTCLOUD"
     assert bpy.context.scene.view_settings.view_transform == "Standard"
+    assert bpy.context.scene.cycles.transparent_max_bounces == 1024  # fewer paint silhouettes black
     for mode, hidden in (("SPLATS", (True, False)), ("BOTH", (False, False)), ("PROXY", (False, True))):
         assert bpy.ops.lca.display(mode=mode) == {"FINISHED"}
         seen = (importer.part(rig, "proxy").hide_viewport, importer.part(rig, "splats").hide_viewport)
