@@ -175,6 +175,7 @@ def test_weights_round_trip(tmp_path, scenes) -> None:
     back = load_model(path=tmp_path / "w.safetensors", template=template)
     assert back.config == TINY and back.info.sha256 == digest
     assert back.info.metadata["step"] == "7"
+    assert (tmp_path / "w.safetensors").stat().st_mode & 0o444 == 0o444
     for (name, a), b in zip(net.state_dict().items(), back.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3, msg=name)
     refs = person(scenes, template, TINY)

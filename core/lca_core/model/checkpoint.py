@@ -64,6 +64,8 @@ def save_weights(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     save_file(tensors, str(temporary), header | (metadata or {}))
+    # safetensors writes 0600; weights are installed for everybody.
+    temporary.chmod(0o644)
     os.replace(temporary, path)
     return file_hash(path)
 
