@@ -42,10 +42,11 @@ class FitWeights:
     hand_points: float = 1.0
     hand_bones: float = 2.0
     head: float = 6.0
+    face: float = 40.0
     outside: float = 8.0
     contour: float = 8.0
     focal: float = 20.0
-    betas: float = 0.3
+    betas: float = 0.1
     height: float = 4000.0
     hinge: float = 10.0
 
@@ -57,7 +58,8 @@ class FitResult:
     Attributes:
         betas [50]; pose [T,55,3] axis-angle; transl [T,3]; focal px; joints [T,55,3] world metres;
         body_error [T] mean 2D error of the weighted landmarks, percent of body size;
-        hand_error px, mean over found hands (nan if none); height metres; loss: final value.
+        hand_error, face_error px, mean over found hands and trusted faces (nan if none); height metres;
+        loss: final value.
     """
 
     betas: Array
@@ -67,6 +69,7 @@ class FitResult:
     joints: Array
     body_error: Array
     hand_error: float
+    face_error: float
     height: float
     loss: float
 
@@ -221,7 +224,7 @@ class _Problem:
     def _start_place(self) -> Tensor:
         """(x/z, y/z, log z) [T,3] of the pelvis by scaling the posed joints onto the image points."""
         rotations = self._rotations()
-        posed = self.body(self.betas, rotations, torch.zeros(len(self.targets), 3))
+        posed = self.body(self.betas, rotations, torch.zeros(len(self.targets), 3), with_skin=False)
         model, image = posed.landmarks, self.targets.points
         w = self.targets.point_weights[..., None] + 1e-6
         flat = model[..., :2] * torch.tensor([1.0, -1.0])
@@ -266,14 +269,16 @@ class _Problem:
         flat = torch.stack([points[..., 0] / depth, -points[..., 1] / depth], -1)
         return self.focal() * flat + self.targets.centre.reshape(shape)
 
-    def posed(self) -> Posed:
-        return self.body(self.betas, self._rotations(), self.pelvis())
+    def posed(self, *, skin: bool = False) -> Posed:
+        rotations, pelvis = self._rotations(), self.pelvis()
+        return self.body(self.betas, rotations, pelvis, self.targets.expression, with_skin=skin)
 
     # ---- residuals
 
     def loss(self, stage: int) -> Tensor:
         t, w = self.targets, self.weights
-        posed = self.posed()
+        silhouette = stage == 2 and (w.outside > 0 or w.contour > 0)
+        posed = self.posed(skin=silhouette)
         points = self.project(posed.landmarks)
         off = (points - t.points).norm(dim=-1) / t.percent[:, None]
         total = (t.point_weights * geman_mcclure(off, 6.0)).sum(1)
@@ -285,7 +290,9 @@ class _Problem:
         total = total + w.head * t.head_weights * (3 - (axes * t.head).sum((1, 2)))
         total = total + (self.prior * (self.pose - self.centre) ** 2).sum((1, 2)) + w.hinge * self._hinges()
         if stage == 2:
-            total = total + self._hand_terms(posed) + self._silhouette_terms(posed)
+            total = total + self._hand_terms(posed) + self._face_term(posed)
+        if silhouette:
+            total = total + self._silhouette_terms(posed)
         shared = w.betas * (self.betas**2).sum()
         if not self.known_focal:
             shared = shared + w.focal * self.log_focal**2
@@ -314,6 +321,12 @@ class _Problem:
         value = w.hand_points * geman_mcclure(off, 3.0).sum(-1) + w.hand_bones * turn.sum(-1)
         return (t.hand_weights * value).sum(1)
 
+    def _face_term(self, posed: Posed) -> Tensor:
+        t, each = self.targets, self.body.face_weights
+        off = (self.project(posed.face) - t.face).norm(dim=-1) / t.percent[:, None]
+        mean = (each * geman_mcclure(off, 3.0)).sum(1) / each.sum()
+        return self.weights.face * t.face_weights * mean
+
     def _silhouette_terms(self, posed: Posed) -> Tensor:
         t, w = self.targets, self.weights
         skin = self.project(posed.skin)
@@ -339,6 +352,9 @@ class _Problem:
             hands = (self.project(posed.hands) - t.hands).norm(dim=-1).mean(-1)
             found = t.hand_weights > 0
             hand_error = float(hands[found].mean()) if bool(found.any()) else float("nan")
+            faces = (self.project(posed.face) - t.face).norm(dim=-1).mean(-1)
+            frontal = t.face_weights > 0.5
+            face_error = float(faces[frontal].mean()) if bool(frontal.any()) else float("nan")
             pose = matrix_to_axis_angle(self._rotations())
             transl = self.pelvis() - self.body.rest_joints(self.betas)[0]
             return FitResult(
@@ -349,6 +365,7 @@ class _Problem:
                 _np(posed.joints),
                 _np(body_error),
                 hand_error,
+                face_error,
                 float(self.body.height(self.betas)),
                 loss,
             )

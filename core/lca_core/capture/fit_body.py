@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lca_core.body.landmarks import STANDARD_VERTICES
+from lca_core.body.landmarks import STANDARD_VERTICES, face_links
 from lca_core.body.lbs import joint_transforms, skin_points
 from lca_core.body.model import BodyModel
 from lca_core.body.names import JOINT_INDEX, JOINT_PARENTS
@@ -20,6 +20,12 @@ from lca_core.body.names import JOINT_INDEX, JOINT_PARENTS
 from .pose import POSE_INDEX
 
 SKIN_POINTS = 900
+
+FACE_POINTS = np.arange(0, 468, 3)
+"""Face-mesh points used by the fit; neighbours say almost the same."""
+
+FACE_SPREAD = 0.004
+"""Metres: a face link that varied this much over people and views counts half."""
 
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 
@@ -45,7 +51,8 @@ further in (median over 24 frames of three people; 1.6 percent of body size with
 
 @dataclass(frozen=True)
 class Posed:
-    """World positions of one batch: joints [T,55,3], landmarks [T,21,3], hands [T,2,21,3], skin [T,S,3].
+    """World positions of one batch: joints [T,55,3], landmarks [T,21,3], hands [T,2,21,3], face [T,F,3],
+    skin [T,S,3] (S = 0 when the skin was not asked for).
 
     ``rotations`` [T,55,3,3] are global.
     """
@@ -53,6 +60,7 @@ class Posed:
     joints: Tensor
     landmarks: Tensor
     hands: Tensor
+    face: Tensor
     skin: Tensor
     rotations: Tensor
 
@@ -80,6 +88,16 @@ class FitBody:
         ends = [int(template[:, 1].argmin()), int(template[:, 1].argmax())]
         self._end_template, self._end_dirs = body.v_template[ends, 1], body.shapedirs[ends, 1]
         self.num_betas = body.num_betas
+        links = face_links(body)
+        corners = torch.as_tensor(links.vertices[FACE_POINTS])
+        mix = torch.as_tensor(links.bary[FACE_POINTS])
+
+        def blend(buffer: Tensor) -> Tensor:
+            return (mix.reshape(*mix.shape, *[1] * (buffer.dim() - 1)) * buffer[corners]).sum(1)
+
+        # Blended weights are exact where all three corners follow the head alone: nearly everywhere.
+        self._face = blend(body.v_template), blend(body.shapedirs), blend(body.expr_dirs), blend(body.weights)
+        self.face_weights = torch.as_tensor(1.0 / (1.0 + (links.spread[FACE_POINTS] / FACE_SPREAD) ** 2))
 
     def rest_joints(self, betas: Tensor) -> Tensor:
         """Joints [55,3] of the rest pose for betas [B]."""
@@ -90,19 +108,35 @@ class FitBody:
         low, high = self._end_template + self._end_dirs @ betas
         return high - low
 
-    def __call__(self, betas: Tensor, rotations: Tensor, pelvis: Tensor) -> Posed:
+    def __call__(
+        self,
+        betas: Tensor,
+        rotations: Tensor,
+        pelvis: Tensor,
+        expression: Tensor | None = None,
+        *,
+        with_skin: bool = True,
+    ) -> Posed:
         """Pose the body.
 
         Args:
             betas: [B].
             rotations: [T,55,3,3] local joint rotations, root first.
             pelvis: [T,3] world position of the pelvis joint.
+            expression: [T,52] ARKit weights, or None for neutral faces.
+            with_skin: pose the skin samples too.
         """
         rest = self.rest_joints(betas).expand(len(pelvis), -1, -1)
         joints, transforms = joint_transforms(rotations, rest, JOINT_PARENTS)
         move = (pelvis - rest[:, 0])[:, None]
         joints = joints + move
-        posed = skin_points(self.template + self.dirs @ betas, self.weights, transforms) + move
+        count = len(self.template) if with_skin else self._ends[1]
+        points = self.template[:count] + self.dirs[:count] @ betas
+        posed = skin_points(points, self.weights[:count], transforms) + move
+        template, dirs, expr_dirs, weights = self._face
+        face = template + dirs @ betas
+        if expression is not None:
+            face = face + torch.einsum("fck,tk->tfc", expr_dirs, expression)
         tips, marks = posed[:, : self._ends[0]], posed[:, self._ends[0] : self._ends[1]]
         landmarks = torch.cat([joints[:, BODY_JOINTS], marks], 1)
         ears = landmarks[:, EARS]
@@ -112,6 +146,7 @@ class FitBody:
             joints,
             landmarks,
             torch.stack([self._hand(joints, tips, side) for side in (0, 1)], 1),
+            skin_points(face, weights, transforms) + move,
             posed[:, self._ends[1] :],
             transforms[..., :3, :3],
         )

@@ -14,7 +14,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from .fit_body import LINK_POINTS
+from lca_core.body.names import NUM_ARKIT
+
+from .fit_body import FACE_POINTS, LINK_POINTS
 from .networks import Array
 from .pose import POSE_INDEX, PoseResult
 from .select import HIPS, SHOULDERS, Observation
@@ -52,11 +54,12 @@ class Targets:
 
     Attributes:
         points [T,21,2] px, point_weights [T,21]; limbs [T,12,3], limb_weights [T,12]; spine [T,3] hips to
-        shoulders; hands [T,2,21,2] px, hand_bones [T,2,20,3], hand_weights [T,2]; head [T,3,3] head axes
-        (left, up, front) in world axes, head_weights [T]; outside [T,1,D,D] distance to the mask in percent
-        on the square of side ``square`` [T] px; contour [T,240,2] px, contour_weights [T,240]; percent [T]
-        pixels per percent of the standing size, visible_percent [T] of the visible part; centre [T,2]
-        principal points px; sizes [T,2] px.
+        shoulders; hands [T,2,21,2] px, hand_bones [T,2,20,3], hand_weights [T,2]; face [T,F,2] px,
+        face_weights [T], expression [T,52]; head [T,3,3] head axes (left, up, front) in world axes,
+        head_weights [T]; outside [T,1,D,D] distance to the mask in percent on the square of side ``square``
+        [T] px; contour [T,240,2] px, contour_weights [T,240]; percent [T] pixels per percent of the
+        standing size, visible_percent [T] of the visible part; centre [T,2] principal points px; sizes
+        [T,2] px.
     """
 
     points: Tensor
@@ -67,6 +70,9 @@ class Targets:
     hands: Tensor
     hand_bones: Tensor
     hand_weights: Tensor
+    face: Tensor
+    face_weights: Tensor
+    expression: Tensor
     head: Tensor
     head_weights: Tensor
     outside: Tensor
@@ -82,16 +88,27 @@ class Targets:
         return len(self.points)
 
 
-def build_targets(seen: list[Observation], masks: list[Array], sizes: np.ndarray, seed: int = 0) -> Targets:
+def build_targets(
+    seen: list[Observation],
+    masks: list[Array],
+    sizes: np.ndarray,
+    seed: int = 0,
+    *,
+    expression: Array | None = None,
+) -> Targets:
     """Collect the targets of the chosen frames.
 
     Args:
         seen: observations, one per frame.
         masks: matte [H,W] per frame.
         sizes: [T,2] valid width and height per frame.
+        expression: [T,52] ARKit weights, fixed during the fit; neutral when left out.
     """
     rng = np.random.default_rng(seed)
     rows = [_frame_targets(o, m, s, rng) for o, m, s in zip(seen, masks, np.asarray(sizes), strict=True)]
+    weights = np.zeros((len(rows), NUM_ARKIT)) if expression is None else expression
+    for row, values in zip(rows, weights, strict=True):
+        row["expression"] = values
     columns = {key: torch.as_tensor(np.stack([r[key] for r in rows]).astype(np.float32)) for key in rows[0]}
     return Targets(**columns)
 
@@ -131,10 +148,15 @@ def _frame_targets(o: Observation, mask: Array, size: Array, rng: np.random.Gene
         points[k], scores[k] = hand.points, hand.score
         bones[k] = _unit((hand.world[second] - hand.world[first]) * TO_WORLD)
     out |= {"hands": points, "hand_bones": bones, "hand_weights": scores}
-    head, weight = np.eye(3), 0.0
+    head, weight, face_points = np.eye(3), 0.0, np.zeros((len(FACE_POINTS), 2))
+    trust: float = 0.0
     if o.face is not None:
         left, down, back = (o.face.rotation * TO_WORLD[:, None]).T
         head, weight = np.stack([left, -down, -back], 1), float(np.clip(2 * np.cos(o.face.yaw), 0.2, 1.0))
+        face_points = o.face.points[FACE_POINTS, :2].astype(np.float64)
+        # Far sides of profiles are guessed, and faces of some 20 px are all guess.
+        trust = o.face.score * np.clip(2 * np.cos(o.face.yaw), 0, 1) * np.clip(o.face.width / 40 - 0.5, 0, 1)
+    out |= {"face": face_points, "face_weights": np.float32(trust)}
     out |= {"head": head, "head_weights": np.float32(weight)}
     return out | _silhouette(mask, size, percent, rng)
 

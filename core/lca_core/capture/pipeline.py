@@ -15,7 +15,7 @@ import numpy as np
 
 from lca.errors import InvalidInputError, NoPersonFoundError
 from lca_core.body.model import BodyModel
-from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
+from lca_core.body.names import JOINT_INDEX, JOINT_NAMES, NUM_ARKIT
 
 from .debug import contact_sheet, overlay, project_joints
 from .decode import Clip, DecodeLimits, read_clip
@@ -98,7 +98,8 @@ def capture_clip(
     masks = matte_frames(clip, chosen, report)
     body = BodyModel.load()
     report("fit", 0.0, f"Fitting the body to {len(chosen)} frames.")
-    targets = build_targets(chosen, masks, clip.sizes[index], seed)
+    expression, gaze = read_faces(seen, chosen)
+    targets = build_targets(chosen, masks, clip.sizes[index], seed, expression=expression)
     fit = fit_body(
         FitBody(body, seed),
         targets,
@@ -107,7 +108,7 @@ def capture_clip(
         report=lambda f: report("fit", f, ""),
     )
     report("expression", 0.0, "Reading expressions.")
-    capture = assemble(clip, seen, chosen, masks, fit, notes)
+    capture = assemble(clip, chosen, masks, fit, expression, gaze, notes)
     valid = [m[:h, :w] for m, (w, h) in zip(masks, clip.sizes[index], strict=True)]
     iou = silhouette_iou(body, fit.betas, fit.pose, fit.transl, capture.Ks, valid)
     capture = replace(
@@ -173,26 +174,31 @@ def matte_frames(clip: Clip, chosen: list[Observation], report: Report = silent)
     return masks
 
 
-def assemble(
-    clip: Clip,
-    seen: list[Observation],
-    chosen: list[Observation],
-    masks: list[Array],
-    fit: FitResult,
-    notes: list[str],
-) -> Capture:
-    """Put fit, expressions, gaze and confidences together."""
-    index = np.array([o.index for o in chosen])
+def read_faces(seen: list[Observation], chosen: list[Observation]) -> tuple[Array, Array]:
+    """Expression weights [T,52] and gaze [T,2,2] of the chosen frames, calibrated on all ``seen`` frames."""
     faces = [o.face for o in seen]
-    neutral = personal_neutral(faces, np.array([o.sharpness for o in seen], np.float32))
+    neutral = personal_neutral(faces, np.array([o.face_sharpness for o in seen], np.float32))
     gaze_by_index = dict(zip([o.index for o in seen], gaze_angles(faces), strict=True))
-    gaze = np.stack([gaze_by_index[o.index] for o in chosen])
-    pose = fit.pose.copy()
-    pose[:, [JOINT_INDEX["left_eye_smplhf"], JOINT_INDEX["right_eye_smplhf"]]] = eye_rotations(gaze)
-    expression = np.zeros((len(chosen), 52), np.float32)
+    expression = np.zeros((len(chosen), NUM_ARKIT), np.float32)
     for row, o in zip(expression, chosen, strict=True):
         if o.face is not None:
             row[:] = expression_weights(o.face, neutral)
+    return expression, np.stack([gaze_by_index[o.index] for o in chosen])
+
+
+def assemble(
+    clip: Clip,
+    chosen: list[Observation],
+    masks: list[Array],
+    fit: FitResult,
+    expression: Array,
+    gaze: Array,
+    notes: list[str],
+) -> Capture:
+    """Put fit, expressions [T,52], gaze [T,2,2] and confidences together."""
+    index = np.array([o.index for o in chosen])
+    pose = fit.pose.copy()
+    pose[:, [JOINT_INDEX["left_eye_smplhf"], JOINT_INDEX["right_eye_smplhf"]]] = eye_rotations(gaze)
     conf = {
         "body": np.array([o.pose.score * o.coverage for o in chosen], np.float32),
         "face": np.array([o.face.score if o.face else 0.0 for o in chosen], np.float32),
@@ -221,6 +227,7 @@ def assemble(
         metrics={
             "body_error_percent": float(fit.body_error.mean()),
             "hand_error_px": fit.hand_error,
+            "face_error_px": fit.face_error,
             "focal_px": fit.focal,
             "body_yaw_degrees": [round(float(np.degrees(o.yaw)), 1) for o in chosen],
         },
