@@ -7,10 +7,11 @@ import pytest
 import torch
 from capture_synthetic import make_truth, procrustes_error
 
+from lca_core.body.landmarks import face_links, surface_points
 from lca_core.body.names import JOINT_INDEX
 from lca_core.body.rotation import axis_angle_to_matrix
 from lca_core.capture.fit import fit_body, geman_mcclure, pose_prior
-from lca_core.capture.fit_body import BODY_LINKS, FitBody
+from lca_core.capture.fit_body import BODY_LINKS, FACE_POINTS, FitBody
 from lca_core.capture.fit_targets import build_targets, point_confidence
 from lca_core.capture.pose import POSE_INDEX
 from lca_core.capture.quality import silhouette_iou
@@ -33,12 +34,18 @@ def test_sparse_body_equals_the_full_body(body) -> None:
     betas, pose = torch.randn(50, generator=rng), 0.3 * torch.randn(3, 55, 3, generator=rng)
     transl = torch.randn(3, 3, generator=rng)
     full = body(betas[None], pose, transl)
-    posed = sparse(betas, axis_angle_to_matrix(pose), sparse.rest_joints(betas)[0] + transl)
+    expression = torch.rand(3, 52, generator=rng)
+    pelvis = sparse.rest_joints(betas)[0] + transl
+    posed = sparse(betas, axis_angle_to_matrix(pose), pelvis, expression)
     torch.testing.assert_close(posed.joints, full.joints, atol=1e-5, rtol=0)
     nose = [part for _, part in BODY_LINKS].index("nose")
     torch.testing.assert_close(posed.landmarks[:, nose], full.vertices[:, 9120], atol=1e-5, rtol=0)
     tips = full.vertices[:, [4933, 5361]]  # left index and thumb
     torch.testing.assert_close(posed.hands[:, 0, [8, 4]], tips, atol=1e-5, rtol=0)
+    smiling = body(betas[None], pose, transl, expression).vertices
+    face = surface_points(smiling, face_links(body))[:, FACE_POINTS]
+    torch.testing.assert_close(posed.face, face, atol=2e-3, rtol=0)  # links that straddle joints blend
+    assert float((posed.face - face).norm(dim=-1).median()) < 1e-5
     rest = body.rest(betas[None])[0][0]
     assert float(sparse.height(betas)) == pytest.approx(float(rest[:, 1].max() - rest[:, 1].min()), abs=0.03)
 

@@ -12,12 +12,16 @@ from typing import Any
 from .decode import Clip, DecodeLimits, read_clip
 from .types import Capture, Motion
 
-__all__ = ["Capture", "Clip", "DecodeLimits", "Motion", "capture_clip", "read_clip"]
+__all__ = ["Capture", "Clip", "DecodeLimits", "Motion", "capture_clip", "capture_motion", "read_clip"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "capture_clip":
-        from . import pipeline
+        from .pipeline import capture_clip
 
-        return getattr(pipeline, name)
+        return capture_clip
+    if name == "capture_motion":
+        from .motion import capture_motion
+
+        return capture_motion
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -49,6 +49,7 @@ class Clip:
         sizes: int [T,2] width and height of the part of each frame that holds the picture.
         frame_index: int [T] frame number in the source.
         frame_count: frames in the source.
+        source_size: (width, height) before scaling down (photos: the largest).
         focal_px: focal length in pixels from EXIF when every photo has one, else ``None``.
         kind: ``"video"`` or ``"images"``.
     """
@@ -60,6 +61,7 @@ class Clip:
     sizes: NDArray[np.int64]
     frame_index: NDArray[np.int64]
     frame_count: int
+    source_size: tuple[int, int]
     focal_px: float | None
     kind: str
 
@@ -120,6 +122,7 @@ def read_clip(
         sizes=np.asarray(result["sizes"], np.int64),
         frame_index=np.asarray(result["frame_index"], np.int64),
         frame_count=int(result["frame_count"]),
+        source_size=(int(result["source_size"][0]), int(result["source_size"][1])),
         focal_px=float(np.median(focal)) if focal and len(focal) == len(frames) else None,
         kind=str(result["kind"]),
     )

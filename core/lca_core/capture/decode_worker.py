@@ -126,6 +126,7 @@ def decode_video(request: dict[str, Any], out: Path) -> dict[str, Any]:
         "fps": rate or (seen / duration if duration else 30.0),
         "frame_count": seen,
         "sizes": [[first[1], first[0]]] * len(frames),
+        "source_size": [width, height] if first[1] >= first[0] else [height, width],
         "focal_px": [None] * len(frames),
         "kind": "video",
     }
@@ -153,10 +154,11 @@ def decode_images(request: dict[str, Any], out: Path) -> dict[str, Any]:
 
     Image.MAX_IMAGE_PIXELS = int(request["max_pixels"])
     paths = [request["images"][i] for i in choose(len(request["images"]), request["max_frames"])]
-    frames, focal = [], []
+    frames, focal, largest = [], [], (1, 1)
     for path in paths:
         try:
             with Image.open(path, formats=request["image_formats"]) as source:
+                original = source.size
                 source.draft("RGB", (request["max_side"],) * 2)
                 tags = source.getexif().get_ifd(0x8769)
                 f35 = float(tags.get(0xA405) or 0)  # FocalLengthIn35mmFilm
@@ -172,6 +174,7 @@ def decode_images(request: dict[str, Any], out: Path) -> dict[str, Any]:
             raise Unreadable(
                 f"The photo {os.path.basename(path)} cannot be read; save it again as PNG or JPEG."
             ) from error
+        largest = max(largest, original, key=max)
         scale = min(1.0, request["max_side"] / max(image.size))
         if scale < 1.0:
             size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
@@ -189,6 +192,7 @@ def decode_images(request: dict[str, Any], out: Path) -> dict[str, Any]:
         "fps": 1.0,
         "frame_count": len(request["images"]),
         "sizes": [[f.shape[1], f.shape[0]] for f in frames],
+        "source_size": list(largest),
         "focal_px": focal,
         "kind": "images",
     }

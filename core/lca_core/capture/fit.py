@@ -47,6 +47,7 @@ class FitWeights:
     contour: float = 8.0
     focal: float = 20.0
     betas: float = 0.1
+    smooth: float = 10.0
     height: float = 4000.0
     hinge: float = 10.0
 
@@ -116,6 +117,8 @@ def fit_body(
     *,
     focal_px: float | None = None,
     height_m: float | None = None,
+    betas: Array | None = None,
+    times: np.ndarray | None = None,
     weights: FitWeights | None = None,
     stages: tuple[tuple[int, float], ...] = STAGES,
     report: Report | None = None,
@@ -127,13 +130,15 @@ def fit_body(
         targets: observations of T frames.
         focal_px: known focal length in pixels; fixed when given.
         height_m: known standing height in metres; a strong residual when given.
+        betas: known shape [50]; fixed when given.
+        times: [T] seconds when the frames are consecutive: neighbours then hold each other.
         report: called with 0..1.
     """
     weights = weights or FitWeights()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # spinning threads multiply the CPU time of such small tensors
     try:
-        problem = _Problem(body, targets, focal_px, height_m, weights)
+        problem = _Problem(body, targets, focal_px, height_m, weights, betas, times)
         done, total, loss = 0, sum(n for n, _ in stages), 0.0
         for stage, (steps, rate) in enumerate(stages):
             groups = [{**group, "initial_lr": group["lr"]} for group in problem.groups(stage, rate)]
@@ -164,6 +169,8 @@ class _Problem:
         focal_px: float | None,
         height_m: float | None,
         weights: FitWeights,
+        betas: Array | None = None,
+        times: np.ndarray | None = None,
     ) -> None:
         self.body, self.targets, self.weights = body, targets, weights
         self.known_focal, self.height_m = focal_px is not None, height_m
@@ -171,7 +178,13 @@ class _Problem:
         self.centre, self.prior = pose_prior()
         self.focal_guess = float(focal_px or FOCAL_GUESS * float(targets.sizes.max()))
         self.log_focal = torch.zeros(())
-        self.betas = torch.zeros(body.num_betas)
+        self.known_betas = betas is not None
+        self.betas = torch.zeros(body.num_betas) if betas is None else torch.as_tensor(betas).float().clone()
+        self.calm = None
+        if times is not None and count > 1:
+            # What a twelfth of a second apart may differ is penalised less, what is closer more.
+            gap = np.maximum(np.diff(times), 1e-3)
+            self.calm = torch.as_tensor(np.minimum((1 / 30 / gap) ** 2, 1.0), dtype=torch.float32)
         self.root_delta = torch.zeros(count, 3)
         self.pose = self.centre.repeat(count, 1, 1)
         with torch.no_grad():
@@ -244,7 +257,9 @@ class _Problem:
         if stage == 0:
             return root
         shape_rate = rate if stage == 1 else 2 * rate
-        rest = [{"params": [self.pose], "lr": rate}, {"params": [self.betas], "lr": shape_rate}]
+        rest = [{"params": [self.pose], "lr": rate}]
+        if not self.known_betas:
+            rest.append({"params": [self.betas], "lr": shape_rate})
         return root + rest + ([] if self.known_focal else [{"params": [self.log_focal], "lr": 0.5 * rate}])
 
     def _rotations(self) -> Tensor:
@@ -296,9 +311,19 @@ class _Problem:
         shared = w.betas * (self.betas**2).sum()
         if not self.known_focal:
             shared = shared + w.focal * self.log_focal**2
+        if self.calm is not None:
+            shared = shared + self._jumps(posed) / len(t)
         if self.height_m is not None:
             shared = shared + w.height * (self.body.height(self.betas) - self.height_m) ** 2
         return total.mean() + shared
+
+    def _jumps(self, posed: Posed) -> Tensor:
+        """Squared steps between neighbours: joints in percent of a 1.7 m body, and local rotations."""
+        assert self.calm is not None
+        step = (posed.joints[1:] - posed.joints[:-1]) / 0.017
+        turn = self.pose[1:] - self.pose[:-1]
+        each = 0.05 * (step**2).sum((1, 2)) / 2 + self.weights.smooth * (turn**2).sum((1, 2))
+        return (self.calm * each).sum()
 
     def _limbs(self, posed: Posed) -> Tensor:
         at = {name: i for i, (name, _) in enumerate(BODY_LINKS)}

@@ -1,0 +1,142 @@
+"""Driving signal of a whole clip: a path in, per-frame pose, place, expression and gaze out
+(:class:`Motion`).
+
+Every frame is fitted with one known (or first estimated) body and focal length, without silhouettes, and
+with a term that keeps joints from jumping between neighbours. Frames without a person are bridged and get
+confidence 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation, Slerp
+
+from lca_core.body.model import BodyModel
+from lca_core.body.names import JOINT_INDEX
+
+from .decode import DecodeLimits, read_clip
+from .expression import expression_confidence, eye_rotations
+from .fit import FitWeights, fit_body
+from .fit_body import FitBody
+from .fit_targets import build_targets
+from .networks import Array
+from .pipeline import MediaPath, Report, check_options, observe_clip, read_faces, silent
+from .types import Capture, Motion
+
+MOTION_SIDE = 960
+"""Longer side of the frames read for motion; landmarks gain little from more."""
+SMOOTH_SECONDS = 0.03
+"""Standard deviation of the Gaussian over expression and gaze."""
+MOTION_STAGES = ((60, 0.03), (120, 0.05), (80, 0.02))
+
+
+def capture_motion(
+    path: MediaPath,
+    *,
+    person: Capture | None = None,
+    max_frames: int = 300,
+    report: Report | None = None,
+    seed: int = 0,
+    focal_px: float | None = None,
+    height_m: float | None = None,
+    limits: DecodeLimits | None = None,
+) -> Motion:
+    """Read the motion of the person in a clip.
+
+    Args:
+        path: the clip.
+        person: a capture of the same person; its shape is used as is. The focal length is taken over when
+            the clip has the same shape of picture, so that the same camera is likely.
+        max_frames: at most this many evenly spaced frames (the sampling rate is ``Motion.fps``).
+        report: called with (stage, fraction, message); stages "decode", "detect", "fit", "expression".
+        seed, focal_px, height_m, limits: as in ``capture_clip``; ``focal_px`` refers to the original
+            resolution scaled to at most 1920 pixels.
+
+    Raises:
+        MediaUnreadableError, NoPersonFoundError, InvalidInputError: as in ``capture_clip``.
+    """
+    report = report or silent
+    check_options(8, focal_px, height_m)
+    report("decode", 0.0, "Reading the clip.")
+    clip = read_clip(path, max_frames, max_side=MOTION_SIDE, limits=limits)
+    report("decode", 1.0, f"{len(clip)} frames read.")
+    seen = observe_clip(clip, report)
+    index = np.array([o.index for o in seen])
+    report("fit", 0.0, f"Fitting {len(seen)} frames.")
+    masks = [np.zeros((1, 1), np.float32)] * len(seen)  # silhouettes take no part
+    expression, gaze = read_faces(seen, seen)
+    targets = build_targets(seen, masks, clip.sizes[index], seed, expression=expression)
+    if person is not None and focal_px is None and same_shape(person.image_size, clip.size):
+        focal_px = float(person.Ks[0, 0, 0]) * max(clip.size) / max(person.image_size)
+    elif focal_px is not None:
+        focal_px *= max(clip.size) / min(1920, max(clip.source_size))
+    fit = fit_body(
+        FitBody(BodyModel.load(), seed),
+        targets,
+        focal_px=focal_px or clip.focal_px,
+        height_m=height_m if person is None else None,
+        betas=None if person is None else person.betas,
+        times=clip.timestamps[index],
+        weights=FitWeights(outside=0.0, contour=0.0),
+        stages=MOTION_STAGES,
+        report=lambda f: report("fit", f, ""),
+    )
+    report("expression", 0.0, "Reading expressions.")
+    trust = np.array([expression_confidence(o.face) for o in seen], np.float32)
+    times = clip.timestamps
+    fps = float((len(clip) - 1) / max(times[-1] - times[0], 1e-6)) if len(clip) > 1 else clip.fps
+    sigma = SMOOTH_SECONDS * fps
+    expression = smooth(fill(clip.timestamps, clip.timestamps[index], expression, trust), sigma)
+    gaze = smooth(fill(times, times[index], gaze.reshape(len(seen), -1), trust), sigma).reshape(-1, 2, 2)
+    pose = bridge_rotations(times, times[index], fit.pose)
+    pose[:, [JOINT_INDEX["left_eye_smplhf"], JOINT_INDEX["right_eye_smplhf"]]] = eye_rotations(gaze)
+    conf = np.zeros(len(clip), np.float32)
+    conf[index] = [o.pose.score * o.coverage for o in seen]
+    report("expression", 1.0, "The motion is captured.")
+    return Motion(
+        pose=pose,
+        transl=fill(times, times[index], fit.transl, np.ones(len(seen), np.float32)),
+        expression=np.clip(expression, 0, 1),
+        gaze=gaze.astype(np.float32),
+        timestamps=times,
+        conf=conf,
+        fps=fps,
+    )
+
+
+def same_shape(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Whether two (width, height) have the same aspect ratio within two percent."""
+    return abs(a[0] * b[1] / (a[1] * b[0]) - 1) < 0.02
+
+
+def fill(times: np.ndarray, known: np.ndarray, values: Array, trust: Array) -> Array:
+    """Linear interpolation of rows [K,C] at ``known`` onto ``times`` [N], using rows with trust > 0.1.
+
+    All zeros if no row is trusted; ends are held.
+    """
+    good = np.flatnonzero(trust > 0.1)
+    out = np.zeros((len(times), values.shape[1]), np.float32)
+    if len(good):
+        for c in range(values.shape[1]):
+            out[:, c] = np.interp(times, known[good], values[good, c])
+    return out
+
+
+def smooth(values: Array, sigma: float) -> Array:
+    """Zero-phase Gaussian along time; ``sigma`` in frames."""
+    if sigma < 0.2 or len(values) < 3:
+        return values
+    return gaussian_filter1d(values, sigma, axis=0, mode="nearest").astype(np.float32)
+
+
+def bridge_rotations(times: np.ndarray, known: np.ndarray, pose: Array) -> Array:
+    """Spherical interpolation of pose [K,J,3] at ``known`` onto ``times`` [N]; ends are held."""
+    out = np.empty((len(times), *pose.shape[1:]), np.float32)
+    if len(known) == 1:
+        out[:] = pose[0]
+        return out
+    inside = np.clip(times, known[0], known[-1])
+    for j in range(pose.shape[1]):
+        out[:, j] = Slerp(known, Rotation.from_rotvec(pose[:, j]))(inside).as_rotvec()
+    return out
