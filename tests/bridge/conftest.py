@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save as dump
 
+from lca.v1 import avatar_pb2
+from lca_bridge.client import LcaClient, connect
+from lca_bridge.server.app import ServiceThread
+from lca_bridge.server.config import ServerConfig
 from lca_core.body.names import JOINT_PARENTS
 from lca_core.body.rig import RigDescription
 
@@ -163,3 +167,59 @@ def repack() -> Callable[..., bytes]:
 def new_groups() -> Callable[..., dict[str, dict[str, np.ndarray]]]:
     """``new_groups(seed, n, components, sh_bands)``: see :func:`make_groups`."""
     return make_groups
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[ServiceThread]:
+    """A real service on a loopback port with a token."""
+    with ServiceThread(ServerConfig(data_dir=tmp_path / "data", address="127.0.0.1:0")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: ServiceThread) -> Iterator[LcaClient]:
+    with connect(service.target, service.token, wait_seconds=10) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceThread]:
+    """One service for tests that leave nothing behind."""
+    folder = tmp_path_factory.mktemp("service")
+    with ServiceThread(ServerConfig(data_dir=folder, address="127.0.0.1:0")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shared_client(shared_service: ServiceThread) -> Iterator[LcaClient]:
+    with connect(shared_service.target, shared_service.token, wait_seconds=10) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def avatar(
+    shared_client: LcaClient, package_bytes: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> avatar_pb2.Avatar:
+    """The test person, imported into the shared service."""
+    path = tmp_path_factory.mktemp("package") / "person.lca"
+    path.write_bytes(package_bytes)
+    return shared_client.import_avatar(shared_client.upload(path).name, avatar_id="person")
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real, short, decodable video with nobody in it: a moving gradient."""
+    import av
+
+    path = tmp_path_factory.mktemp("clip") / "nobody.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("h264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 240, "yuv420p"
+        y, x = np.mgrid[0:240, 0:160]
+        for k in range(12):
+            pixels = np.stack([x + 4 * k, y, x * 0 + 90], 2).clip(0, 255).astype(np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path

@@ -36,6 +36,7 @@ def create(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             with suppress(LcaError):
                 client.cancel_job(job.name)
+                client.wait_job(job.name)  # a private service must not end before its job has
             raise
         avatar = client.get_avatar(result)
         saved = client.download(avatar.name, args.out) if args.out else None

@@ -68,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--tls-key", help="PEM key")
     serve.add_argument("--tls-client-ca", help="PEM CA of client certificates (mutual TLS)")
     serve.add_argument("--insecure-i-know", action="store_true", help="no TLS beyond this machine")
+    serve.add_argument("--log", action="store_true", help="log every call (JSON lines on standard error)")
     serve.add_argument("--jobs", type=int, default=1, help="avatars made at the same time")
 
     create = add("create", "make an avatar from a clip or photos", _lazy("avatars", "create"), True)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from lca.errors import LcaError, PreconditionError
 from lca_bridge.client import LcaClient, connect
 from lca_bridge.server.config import Limits, ServerConfig, TlsFiles, default_data_dir
+from lca_bridge.server.logs import log_to_stderr
 
 MAX_SOCKET_PATH = 100
 
@@ -32,8 +34,10 @@ def serve(args: argparse.Namespace) -> int:
         address=args.listen,
         tls=tls,
         insecure=args.insecure_i_know,
+        warm=True,
         limits=Limits(running_jobs=max(args.jobs, 1)),
     )
+    log_to_stderr(logging.INFO if args.debug or args.log else logging.WARNING)
     asyncio.run(_serve(config, args.json))
     return 0
 

@@ -122,6 +122,8 @@ async def _listen(core: ServiceCore, config: ServerConfig) -> Service:
     await server.start()
     log.info("listening on %s", target)
     sweeper = asyncio.create_task(_sweep(core))
+    if config.warm:
+        core.evaluators.warm_soon()
     return Service(core, target, token, server, guard, checks, sweeper)
 
 

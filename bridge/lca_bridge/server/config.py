@@ -66,7 +66,7 @@ class ServerConfig:
         tls: required beyond loopback, unless ``insecure`` says otherwise.
         token: bearer token of TCP callers; ``None`` makes one and writes it to ``data_dir/token`` (0600).
         threads: evaluation threads for live animation.
-        load_models: warm the renderer up in the background.
+        warm: import torch and compile the renderer in the background right after the start.
     """
 
     data_dir: Path = field(default_factory=default_data_dir)
@@ -75,6 +75,7 @@ class ServerConfig:
     insecure: bool = False
     token: str | None = None
     threads: int = 1
+    warm: bool = False
     limits: Limits = field(default_factory=Limits)
 
     @property

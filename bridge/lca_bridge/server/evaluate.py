@@ -203,6 +203,20 @@ class Evaluators:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._loaded.clear()
 
+    def warm_soon(self) -> None:
+        """Load the core and compile its kernels on an evaluation thread, so that the first call need not."""
+
+        def warm() -> None:
+            try:
+                from lca_core import splat
+                from lca_core.avatar import animate  # noqa: F401
+
+                splat.warmup()
+            except Exception as error:  # only a head start; the first real call reports what is wrong
+                log.warning("warm-up failed: %s", error)
+
+        self._pool.submit(warm)
+
     async def run(self, work: Callable[..., T], *args: Any) -> T:
         """Call ``work(*args)`` on an evaluation thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(work, *args))

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -108,28 +110,38 @@ def _guarded(handler: grpc.RpcMethodHandler, method: str) -> grpc.RpcMethodHandl
         else (handler.stream_unary if streams_in else handler.unary_unary)
     )
 
+    def note(context: grpc.aio.ServicerContext, begun: float) -> None:
+        code = context.code()
+        name = code.name if isinstance(code, grpc.StatusCode) else "OK"
+        facts = {"method": method, "code": name, "ms": round((time.monotonic() - begun) * 1e3, 1)}
+        log.info("rpc", extra={"facts": facts})
+
     def incoming(request: Any) -> Any:
         return _checked_stream(request) if streams_in else _checked(request)
 
     async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        begun = time.monotonic()
         try:
             return await inner(incoming(request), context)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:
             await _fail(context, method, error)
+        finally:
+            note(context, begun)
 
     async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-        responses = inner(incoming(request), context)
+        begun = time.monotonic()
         try:
-            async for response in responses:
-                yield response
+            async with aclosing(inner(incoming(request), context)) as responses:
+                async for response in responses:
+                    yield response
         except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
             raise
         except Exception as error:
             await _fail(context, method, error)
         finally:
-            await responses.aclose()
+            note(context, begun)
 
     return _method_handler(streams_in, streams_out)(
         stream if streams_out else answer,

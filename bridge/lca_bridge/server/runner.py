@@ -82,11 +82,14 @@ class JobRunner:
         job = await asyncio.to_thread(self._store.job, key)
         if job.is_final:
             return job
-        if run := self._runs.get(key):
+        if job.state == "QUEUED":
+            error = CancelledError("The job was cancelled on request.")
+            job = await self._finish(job, "CANCELLED", error)
+        else:
             job = await self._change(key, state="CANCELLING")
+        if run := self._runs.get(key):  # also one that started in between
             run.cancel()
-            return job
-        return await self._finish(job, "CANCELLED", CancelledError("The job was cancelled on request."))
+        return job
 
     async def watch(self, key: str, after: int) -> AsyncIterator[JobRow]:
         """Snapshots with a sequence above ``after``, at most five a second, until the job is final."""
@@ -101,8 +104,8 @@ class JobRunner:
             await changed.wait()
             await asyncio.sleep(WATCH_INTERVAL_SECONDS)
 
-    async def _change(self, key: str, attempt: int | None = None, **changes: Any) -> JobRow:
-        job = await asyncio.to_thread(lambda: self._store.change_job(key, attempt, **changes))
+    async def _change(self, key: str, fence: int | None = None, **changes: Any) -> JobRow:
+        job = await asyncio.to_thread(lambda: self._store.change_job(key, fence, **changes))
         self._announce(key)
         return job
 
@@ -128,27 +131,31 @@ class JobRunner:
             return
         scratch = await asyncio.to_thread(self._blobs.scratch, f"job-{key}-{job.attempt}")
         log.info("job %s attempt %d starts", key, job.attempt)
+        failure: LcaError | None = None
         try:
-            spec = await asyncio.to_thread(self._worker_spec, job, scratch)
-            run = self._runs[key] = WorkerRun(spec, scratch)
-            if (await asyncio.to_thread(self._store.job, key)).state == "CANCELLING":
-                run.cancel()
-            await run.run(_ProgressWriter(self, job))
+            await self._run_worker(job, scratch)
             await self._succeed(job, scratch / "avatar.lca")
         except LcaError as error:
-            if not self._stopping:
-                state = "CANCELLED" if isinstance(error, CancelledError) else "FAILED"
-                await self._finish(job, state, error)
+            failure = error
         except asyncio.CancelledError:
             raise  # the service stops; the row stays RUNNING for the next one
         except Exception:
             log.exception("job %s failed", key)
-            await self._finish(
-                job, "FAILED", LcaError("The job failed inside the service; its log says where.")
-            )
+            failure = LcaError("The job failed inside the service; its log says where.")
         finally:
+            # before the final state is known to anyone: a finished job has left nothing behind
             self._runs.pop(key, None)
             await asyncio.to_thread(shutil.rmtree, scratch, True)
+        if failure is not None and not self._stopping:
+            state = "CANCELLED" if isinstance(failure, CancelledError) else "FAILED"
+            await self._finish(job, state, failure)
+
+    async def _run_worker(self, job: JobRow, scratch: Path) -> None:
+        spec = await asyncio.to_thread(self._worker_spec, job, scratch)
+        run = self._runs[job.id] = WorkerRun(spec, scratch)
+        if (await asyncio.to_thread(self._store.job, job.id)).state != "RUNNING":
+            run.cancel()
+        await run.run(_ProgressWriter(self, job))
 
     def _worker_spec(self, job: JobRow, scratch: Path) -> dict[str, Any]:
         """Link the uploads under the names a decoder expects: one file, or a folder of photos."""
@@ -212,10 +219,10 @@ class JobRunner:
             "message": error.message,
             "metadata": error.metadata,
         }
+        await self._remove_uploads(job)
         done = await asyncio.to_thread(
             lambda: self._store.finish_job(job.id, job.attempt, state, error=about)
         )
-        await self._remove_uploads(job)
         self._announce(job.id)
         if error.category is not Category.INTERNAL:
             log.info("job %s %s: %s", job.id, done.state, error.reason)

@@ -318,13 +318,13 @@ class Store:
             ).fetchall()
         return [JobRow(**json.loads(r[0])) for r in rows]
 
-    def change_job(self, key: str, attempt: int | None = None, **changes: Any) -> JobRow:
+    def change_job(self, key: str, fence: int | None = None, **changes: Any) -> JobRow:
         """Replace fields and raise the sequence; a final job, or another attempt than ``attempt``, stays
         as it is.
         """
         with self._transaction() as db:
             row = self.job(key)
-            if row.is_final or (attempt is not None and row.attempt != attempt):
+            if row.is_final or (fence is not None and row.attempt != fence):
                 return row
             row = replace(row, sequence=row.sequence + 1, **changes)
             self._write_job(db, row)

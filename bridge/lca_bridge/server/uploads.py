@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import threading
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -183,8 +184,14 @@ class _Writer:
         self._file.truncate(self.row.committed)
         self._file.seek(self.row.committed)
         self._length = self._synced = self.row.committed
+        # A caller that goes away closes us while the last piece may still be on its way to the disk.
+        self._lock = threading.Lock()
 
     def append(self, piece: pb.WriteUploadRequest) -> None:
+        with self._lock:
+            self._append(piece)
+
+    def _append(self, piece: pb.WriteUploadRequest) -> None:
         if piece.name and names.parse_name(piece.name, "uploads") != self.row.id:
             raise InvalidInputError("One stream writes one upload.", reason="INVALID_NAME")
         if piece.offset != self._length:
@@ -221,7 +228,8 @@ class _Writer:
         self._synced = self._length
 
     def close(self) -> None:
-        try:
-            self._sync()
-        finally:
-            self._file.close()
+        with self._lock:
+            try:
+                self._sync()
+            finally:
+                self._file.close()
