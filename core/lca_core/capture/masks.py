@@ -90,6 +90,14 @@ def refine_mask(
     return out
 
 
+def warm_matting() -> None:
+    """Compile the matting kernels (once per installation, tens of seconds) so that no user waits for it."""
+    y, x = np.mgrid[:64, :48]
+    soft = 1.0 / (1.0 + np.exp((np.hypot(x - 24, y - 32) - 16.0) / 1.5))
+    frame = np.repeat((soft * 200 + 20)[..., None], 3, 2).astype(np.uint8)
+    clean_foreground(frame, refine_mask(frame, soft.astype(np.float32)))
+
+
 def clean_foreground(frame: NDArray[np.uint8], alpha: Array) -> NDArray[np.uint8]:
     """Remove background colour from the soft edge: uint8 [H,W,3] colours that belong to the person alone."""
     from pymatting import estimate_foreground_ml

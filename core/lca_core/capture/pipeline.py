@@ -93,7 +93,10 @@ def capture_clip(
     clip = read_clip(path, max(SAMPLED_FRAMES, max_references), limits=limits)
     report("decode", 1.0, f"{len(clip)} of {clip.frame_count} frames read.")
     seen = observe_clip(clip, report)
-    chosen, notes = choose_frames(seen, max_references, kind=clip.kind)
+    labels = [f"frame {i} ({t:.1f} s)" for i, t in zip(clip.frame_index, clip.timestamps, strict=True)]
+    if clip.kind == "images":
+        labels = [f"photo {i + 1}" for i in clip.frame_index]
+    chosen, notes = choose_frames(seen, max_references, kind=clip.kind, labels=labels)
     index = np.array([o.index for o in chosen])
     masks = matte_frames(clip, chosen, report)
     body = BodyModel.load()

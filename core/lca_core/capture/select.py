@@ -93,7 +93,11 @@ def face_sharpness(frame: NDArray[np.uint8], face: FaceResult | None, side: int 
 
 
 def choose_frames(
-    seen: list[Observation], max_references: int = 8, *, kind: str = "video"
+    seen: list[Observation],
+    max_references: int = 8,
+    *,
+    kind: str = "video",
+    labels: list[str] | None = None,
 ) -> tuple[list[Observation], list[str]]:
     """Pick references in time order.
 
@@ -102,6 +106,7 @@ def choose_frames(
         max_references: upper limit.
         kind: ``"images"`` keeps every photo up to the limit (somebody chose them), ``"video"`` also drops
             blur.
+        labels: what the notes call sample i; "sample i" by default.
 
     Returns:
         (chosen, notes): one note per chosen frame and one per thing that was never visible.
@@ -142,7 +147,9 @@ def choose_frames(
         chosen.append(pick)
     chosen.sort()
     picked = [seen[i] for i in chosen]
-    notes = [f"sample {seen[i].index}: {reasons[i]}" for i in chosen]
+    notes = [
+        f"{labels[seen[i].index] if labels else f'sample {seen[i].index}'}: {reasons[i]}" for i in chosen
+    ]
     return picked, notes + missing_views(picked)
 
 
