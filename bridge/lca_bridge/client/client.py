@@ -459,7 +459,7 @@ class LcaClient:
         credit: int = 2,
         max_age: float | None = None,
         keyframe_interval: int = 0,
-        live: bool | None = None,
+        live: bool = False,
         image: image_pb2.ImageOutput | None = None,
         revision: str = "",
     ) -> AnimateStream:
@@ -469,7 +469,7 @@ class LcaClient:
             every: every pose in order (offline) instead of the newest (live preview).
             credit: frames the service may send ahead, at most 8.
             max_age: seconds after which a waiting pose is dropped (live preview).
-            live: use the correction network (True), the linear correctives (False), or what there is (None).
+            live: use the correction network instead of the linear correctives.
             image: get pictures instead of Gaussians.
         """
         pb = animation_service_pb2
@@ -500,7 +500,7 @@ class LcaClient:
         *,
         encoding: Encoding = Encoding.Q20,
         codec: Codec = Codec.RAW,
-        live: bool | None = None,
+        live: bool = False,
         revision: str = "",
     ) -> PosedSplats:
         """The Gaussians of one pose; ``live`` as in :meth:`animate`."""
@@ -542,9 +542,7 @@ def camera(viewmat: np.ndarray, intrinsics: tuple[float, float, float, float]) -
     )
 
 
-def _correction(live: bool | None) -> animation_service_pb2.CorrectionMode.ValueType:
-    if live is None:
-        return animation_service_pb2.CORRECTION_MODE_UNSPECIFIED
+def _correction(live: bool) -> animation_service_pb2.CorrectionMode.ValueType:
     return animation_service_pb2.CORRECTION_MODE_LIVE if live else animation_service_pb2.CORRECTION_MODE_BAKED
 
 

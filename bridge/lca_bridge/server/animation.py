@@ -32,16 +32,16 @@ def _granted(output: pb.GaussianOutput) -> tuple[Encoding, Codec]:
 
 
 async def _correction(core: ServiceCore, evaluator: Evaluator, mode: int) -> pb.CorrectionMode.ValueType:
-    """The correction granted: live if asked for or unspecified and the network is here, else baked."""
+    """Baked unless live is asked for and the network of this avatar is here."""
     if mode not in pb.CorrectionMode.values():
         raise InvalidInputError("Unknown correction mode.", reason="BAD_START")
-    if mode == pb.CORRECTION_MODE_BAKED or not await core.evaluators.run(evaluator.load_live):
-        if mode == pb.CORRECTION_MODE_LIVE:
-            raise UnimplementedError(
-                "This service has no correction network for this avatar; ask for baked.",
-                reason="LIVE_UNAVAILABLE",
-            )
+    if mode != pb.CORRECTION_MODE_LIVE:
         return pb.CORRECTION_MODE_BAKED
+    if not await core.evaluators.run(evaluator.load_live):
+        raise UnimplementedError(
+            "This service has no correction network for this avatar; ask for baked.",
+            reason="LIVE_UNAVAILABLE",
+        )
     return pb.CORRECTION_MODE_LIVE
 
 
@@ -205,9 +205,11 @@ class _FrameMaker:
         timing.encode_microseconds = int((time.monotonic() - evaluated) * 1e6)
         return [
             pb.AnimateResponse(
-                frame=pb.AnimatedFrame(**facts, gaussians=piece, timing=timing if i == 0 else None)
+                frame=pb.AnimatedFrame(
+                    **facts, gaussians=piece, timing=timing if piece is pieces[-1] else None
+                )
             )
-            for i, piece in enumerate(pieces)
+            for piece in pieces
         ]
 
 

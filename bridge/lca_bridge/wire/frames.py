@@ -169,22 +169,34 @@ def encode_frame(
         dtype = _DTYPES[attribute.component]
         stop = start + n * attribute.bytes_per_gaussian
         plane = raw[start:stop].view(dtype).reshape(attribute.count, n)
-        if attribute.kind is Kind.POSITION and attribute.component is Component.UINT16:
-            low, high = splats.means.min(0), splats.means.max(0)
+        values = np.ascontiguousarray(_values(attribute, splats).T, np.float32)
+        if attribute.component is Component.FLOAT32:
+            plane[:] = values
+        elif attribute.kind is Kind.POSITION and attribute.component is Component.UINT16:
+            low, high = values.min(1), values.max(1)
             box = (*map(float, low), *map(float, high))
-            step = np.maximum(high - low, 1e-9) / 65535
-            plane[:] = np.rint((splats.means - low) / step).T
+            _quantise(plane, values, np.maximum(high - low, 1e-9)[:, None] / 65535, low[:, None])
         else:
-            values = _values(attribute, splats)
-            if attribute.component is not Component.FLOAT32:
-                limits = np.iinfo(dtype)
-                values = np.rint((values - attribute.offset) / attribute.scale).clip(limits.min, limits.max)
-            plane[:] = values.T
+            _quantise(plane, values, attribute.scale, attribute.offset)
         start = stop
     payload = raw.tobytes()
     if codec is Codec.ZSTD:
         payload = _zstandard().ZstdCompressor(level=level).compress(payload)
     return EncodedFrame(keyframe, codec, len(raw), zlib.crc32(payload), box, payload)
+
+
+def _quantise(
+    plane: np.ndarray, values: np.ndarray, scale: float | np.ndarray, offset: float | np.ndarray
+) -> None:
+    """plane = round((values - offset) / scale), clamped to its type; ``values`` is overwritten."""
+    limits = np.iinfo(plane.dtype)
+    if values.base is not None or not values.flags.writeable:
+        values = values.copy()
+    values -= offset
+    values *= 1 / scale
+    np.rint(values, out=values)
+    np.clip(values, limits.min, limits.max, out=values)
+    plane[:] = values
 
 
 def _values(attribute: Attribute, splats: PosedSplats) -> np.ndarray:
