@@ -66,7 +66,7 @@ class HandTracker:
         return HandResult(points[:, :2], world, float(out["Identity_1"].reshape(-1)[0]), 1.0 - right)
 
     def __call__(
-        self, image: NDArray[np.uint8], pose: PoseResult, min_score: float = 0.5
+        self, image: NDArray[np.uint8], pose: PoseResult, min_score: float = 0.4
     ) -> tuple[HandResult | None, HandResult | None]:
         """Find the subject's (left, right) hand near the wrists of ``pose``."""
         found = [self._one(image, pose, side, min_score) for side in SIDES]
@@ -93,9 +93,9 @@ class HandTracker:
         best, best_cost = None, 0.35
         for roi in [*self.detect(image, search), direct]:
             hand = self.landmarks(image, roi)
-            if hand.score < min_score:
+            if hand.score < 0.5 * min_score:
                 continue
-            hand = self.landmarks(image, roi_from_landmarks(hand.points))
+            hand = max(hand, self.landmarks(image, roi_from_landmarks(hand.points)), key=lambda h: h.score)
             agreement = hand.left_probability if side == "left" else 1 - hand.left_probability
             gap = float(np.hypot(*(hand.points[0] - wrist))) / search.size
             if hand.score < min_score or gap > 0.35:
