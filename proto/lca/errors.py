@@ -158,7 +158,9 @@ def error_from(
     ``except NoPersonFoundError`` works on both sides of the wire.
     """
     kinds = _subclasses(LcaError)
-    same_category = [kind for kind in kinds if kind.category is category]
+    # Classes of other modules may want other arguments; a stranger's reason still comes back as its category.
+    ours = [kind for kind in kinds if kind.__module__ == __name__]
+    same_category = [kind for kind in ours if kind.category is category]
     named = [kind for kind in same_category if kind.default_reason == reason]
     kind = (named or same_category or [LcaError])[0]
     error = kind(message, reason=reason, metadata=metadata)

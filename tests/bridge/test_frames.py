@@ -254,7 +254,7 @@ def test_errors_survive_the_wire(category):
 def test_every_error_class_comes_back_as_itself():
     kinds = [LcaError]
     for kind in kinds:
-        kinds += kind.__subclasses__()
+        kinds += [child for child in kind.__subclasses__() if child.__module__ == "lca.errors"]
         again = unpack_status(pack_status(kind("x")))
         assert type(again) is kind, kind
     assert set(CODES) == set(Category)

@@ -78,9 +78,7 @@ def data_dir(args: argparse.Namespace) -> Path:
 
 @contextlib.contextmanager
 def client_for(args: argparse.Namespace) -> Iterator[LcaClient]:
-    """A client of ``--server``, of the running service of the data folder, or of one started for this
-    call.
-    """
+    """A client of ``--server``, of the data folder's running service, or of a private one."""
     if args.server:
         ca = Path(args.tls_ca).read_bytes() if args.tls_ca else None
         with connect(args.server, args.token or _stored_token(args), tls_ca=ca, wait_seconds=5) as client:

@@ -1,6 +1,4 @@
-"""Commands that look at one avatar: pictures, movies, other formats. They work on the ``.lca`` file
-directly.
-"""
+"""Commands that look at one avatar: pictures, movies, other formats; they read the ``.lca`` file."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@
 """
 
 from lca_bridge.client.animate import AnimatedFrame, AnimateStream
-from lca_bridge.client.client import LcaClient, connect, read_token
+from lca_bridge.client.channel import read_token
+from lca_bridge.client.client import LcaClient, connect
 
 __all__ = ["AnimateStream", "AnimatedFrame", "LcaClient", "connect", "read_token"]

@@ -7,14 +7,13 @@ they are; frames are decoded to numpy arrays.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import grpc
 import numpy as np
@@ -27,7 +26,6 @@ from lca.errors import (
     LcaError,
     NotFoundError,
     OutOfRangeError,
-    PreconditionError,
     UnavailableError,
     error_from,
 )
@@ -50,6 +48,7 @@ from lca.v1 import (
     upload_service_pb2_grpc,
 )
 from lca_bridge.client.animate import AnimateStream
+from lca_bridge.client.channel import open_channel
 from lca_bridge.client.errors import translated, translated_stream
 from lca_bridge.wire.frames import Codec, Encoding, FrameDecoder
 from lca_bridge.wire.messages import FrameAssembler, layout_from_proto
@@ -57,65 +56,11 @@ from lca_bridge.wire.skin import PosedSplats
 from lca_bridge.wire.status import CATEGORIES
 
 CHUNK_BYTES = 1 << 20
-MAX_MESSAGE_BYTES = 32 << 20
 CALL_SECONDS = 60.0
 FINAL_STATES = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
 
-_RETRY_POLICY = json.dumps(
-    {
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": 4,
-                    "initialBackoff": "0.2s",
-                    "maxBackoff": "2s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ]
-    }
-)
-
-_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.service_config", _RETRY_POLICY),
-    # A frozen service is noticed only with all of these (measured).
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 8_000),
-    ("grpc.http2.ping_timeout_ms", 8_000),
-    ("grpc.http2.max_pings_without_data", 0),
-)
-
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
-
-
-class _Token(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor,
-             grpc.StreamUnaryClientInterceptor, grpc.StreamStreamClientInterceptor):  # fmt: skip
-    """Adds the bearer token to every call (grpc refuses call credentials on plaintext loopback)."""
-
-    def __init__(self, token: str) -> None:
-        self._pair = ("authorization", f"Bearer {token}")
-
-    def _call(self, continuation: Any, details: Any, request: Any) -> Any:
-        metadata = [*(details.metadata or ()), self._pair]
-        return continuation(details._replace(metadata=metadata), request)
-
-    intercept_unary_unary = intercept_unary_stream = _call
-    intercept_stream_unary = intercept_stream_stream = _call
-
-
-def read_token(path: str | os.PathLike[str]) -> str:
-    """The token a service wrote to its data folder; NotFoundError if there is none."""
-    try:
-        return Path(path).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        raise NotFoundError(
-            "There is no token file. Start the service first, or pass its token.", reason="TOKEN_FILE_MISSING"
-        ) from None
 
 
 def connect(
@@ -133,23 +78,8 @@ def connect(
         PreconditionError: ``TLS_REQUIRED``; a token would travel in the clear.
         UnavailableError: nobody answered in ``wait_seconds``.
     """
-    host = target.rpartition(":")[0].strip("[]")
-    local = target.startswith("unix:") or host in ("localhost", "::1") or host.startswith("127.")
-    if tls_ca is None and not local:
-        raise PreconditionError(
-            f"{target} is another machine: connect with TLS (give its CA certificate).", reason="TLS_REQUIRED"
-        )
-    if tls_ca is None:
-        channel = grpc.insecure_channel(target, options=_OPTIONS)
-    else:
-        channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(tls_ca), options=_OPTIONS)
-    if wait_seconds > 0:
-        try:
-            grpc.channel_ready_future(channel).result(timeout=wait_seconds)
-        except grpc.FutureTimeoutError:
-            channel.close()
-            raise UnavailableError(f"No service answers at {target}. Start it with: lca serve") from None
-    return LcaClient(grpc.intercept_channel(channel, _Token(token)) if token else channel, channel)
+    channel, owned = open_channel(target, token, tls_ca, wait_seconds)
+    return LcaClient(channel, owned)
 
 
 class LcaClient:
@@ -239,19 +169,30 @@ class LcaClient:
         return self._uploads.WriteUpload(pieces)
 
     def _send(self, source: Path, name: str, offset: int, size: int, progress: Progress | None) -> None:
-        def pieces() -> Iterator[upload_service_pb2.WriteUploadRequest]:
-            with source.open("rb") as stream:
-                stream.seek(offset)
-                at = offset
-                while data := stream.read(CHUNK_BYTES):
-                    yield upload_service_pb2.WriteUploadRequest(
-                        name=name, offset=at, data=data, crc32=zlib.crc32(data)
-                    )
-                    at += len(data)
-                    if progress is not None:
-                        progress(at, size)
+        trouble: list[BaseException] = []
 
-        self.write_upload(pieces())
+        def pieces() -> Iterator[upload_service_pb2.WriteUploadRequest]:
+            try:
+                with source.open("rb") as stream:
+                    stream.seek(offset)
+                    at = offset
+                    while data := stream.read(CHUNK_BYTES):
+                        yield upload_service_pb2.WriteUploadRequest(
+                            name=name, offset=at, data=data, crc32=zlib.crc32(data)
+                        )
+                        at += len(data)
+                        if progress is not None:
+                            progress(at, size)
+            except Exception as error:
+                trouble.append(error)
+                raise
+
+        try:
+            self.write_upload(pieces())
+        except LcaError:
+            if trouble:  # gRPC pulls the pieces on its own thread and hides why they ended
+                raise trouble[0] from None
+            raise
 
     @translated
     def finalize_upload(self, name: str, sha256: str) -> upload_service_pb2.Upload:
@@ -413,9 +354,7 @@ class LcaClient:
         return list(self._jobs.ListJobs(request, timeout=CALL_SECONDS).jobs)
 
     def watch_job(self, name: str, after_sequence: int = 0, patience: float = 30.0) -> Iterator[job_pb2.Job]:
-        """Snapshots of a job until it is final; reconnects for up to ``patience`` seconds without an
-        answer.
-        """
+        """Snapshots of a job until it is final; reconnects while ``patience`` seconds last."""
         last_answer = time.monotonic()
         while True:
             try:
@@ -542,7 +481,7 @@ def camera(viewmat: np.ndarray, intrinsics: tuple[float, float, float, float]) -
     )
 
 
-def _correction(live: bool) -> animation_service_pb2.CorrectionMode.ValueType:
+def _correction(live: bool) -> animation_service_pb2.CorrectionMode:
     return animation_service_pb2.CORRECTION_MODE_LIVE if live else animation_service_pb2.CORRECTION_MODE_BAKED
 
 

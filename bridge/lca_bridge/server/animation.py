@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 
@@ -31,7 +32,7 @@ def _granted(output: pb.GaussianOutput) -> tuple[Encoding, Codec]:
         raise InvalidInputError("Unknown encoding or codec.", reason="BAD_START") from None
 
 
-async def _correction(core: ServiceCore, evaluator: Evaluator, mode: int) -> pb.CorrectionMode.ValueType:
+async def _correction(core: ServiceCore, evaluator: Evaluator, mode: int) -> pb.CorrectionMode:
     """Baked unless live is asked for and the network of this avatar is here."""
     if mode not in pb.CorrectionMode.values():
         raise InvalidInputError("Unknown correction mode.", reason="BAD_START")
@@ -159,9 +160,7 @@ class AnimationService(rpc.AnimationServiceServicer):
 class _FrameMaker:
     """Evaluates and encodes the frames of one stream on the evaluation threads."""
 
-    def __init__(
-        self, core: ServiceCore, evaluator: Evaluator, correction: pb.CorrectionMode.ValueType
-    ) -> None:
+    def __init__(self, core: ServiceCore, evaluator: Evaluator, correction: pb.CorrectionMode) -> None:
         self._core, self._evaluator, self.correction = core, evaluator, correction
         self._live = correction == pb.CORRECTION_MODE_LIVE
         self.layout: Layout | None = None
@@ -188,7 +187,7 @@ class _FrameMaker:
     def _make(self, job: Job) -> list[pb.AnimateResponse]:
         pending, begun = job.pending, time.monotonic()
         timing = pb.FrameTiming(queue_microseconds=int((begun - pending.arrived) * 1e6))
-        facts = {"frame_id": pending.frame_id, "time_code": pending.time_code}
+        facts: dict[str, Any] = {"frame_id": pending.frame_id, "time_code": pending.time_code}
         if self.layout is None:
             assert self._shot is not None
             image = _picture(self._evaluator, pending.pose, self._shot, self._kind, self._live)

@@ -1,6 +1,4 @@
-"""Starts and stops the gRPC service: `await Service.start(config)`, or :class:`ServiceThread` from plain
-code.
-"""
+"""Starts and stops the gRPC service: ``await Service.start(config)``, or a :class:`ServiceThread`."""
 
 from __future__ import annotations
 

@@ -21,9 +21,7 @@ MAX_MESSAGE_BYTES = 32 << 20
 
 
 def default_data_dir() -> Path:
-    """Where a service keeps its data unless told otherwise (``LCA_DATA``, else the platform's user data
-    folder).
-    """
+    """Where a service keeps its data by default: ``LCA_DATA``, else the user data folder."""
     if override := os.environ.get("LCA_DATA"):
         return Path(override)
     if sys.platform == "win32":

@@ -1,6 +1,4 @@
-"""What all services share: configuration, store, blobs, job queue, evaluators and the few locks between
-them.
-"""
+"""What all services share: configuration, store, blobs, job queue, evaluators and their locks."""
 
 from __future__ import annotations
 
@@ -97,7 +95,7 @@ class ServiceCore:
         return self.store.used_bytes(stored)
 
     def package_path(self, row: AvatarRow, revision: str) -> Path:
-        """The package file of an avatar; AbortedError-free check of a pinned revision."""
+        """The package file of an avatar; PreconditionError if ``revision`` is pinned and another."""
         if revision and revision != row.revision:
             raise PreconditionError(
                 "The avatar has another revision by now. Read it again.",
@@ -110,9 +108,7 @@ class ServiceCore:
         return path
 
     async def once(self, request: tuple[str, str, bytes], load: Callable[[str], T]) -> T | None:
-        """The earlier answer to an idempotent request, or ``None``; hold ``write_lock`` until it is
-        stored.
-        """
+        """The earlier answer to a request, or ``None``; hold ``write_lock`` until it is stored."""
         method, request_id, body = request
         if not request_id:
             return None

@@ -37,7 +37,7 @@ MAX_IMAGE_SIDE = 4096
 
 @dataclass(frozen=True)
 class Shot:
-    """How a picture is taken: size, ``viewmat`` (4, 4) and ``intrinsics`` (fx, fy, cx, cy) or the default
+    """How a picture is taken: size, ``viewmat`` (4, 4), ``intrinsics`` (fx, fy, cx, cy); or a default
     view.
     """
 

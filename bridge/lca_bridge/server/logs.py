@@ -9,9 +9,7 @@ from datetime import UTC, datetime
 
 
 class JsonLines(logging.Formatter):
-    """``ts``, ``level``, ``logger``, ``event``, the fields given as ``extra={"facts": {...}}``, and a
-    traceback.
-    """
+    """``ts``, ``level``, ``logger``, ``event``, what ``extra={"facts": {...}}`` gives, a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

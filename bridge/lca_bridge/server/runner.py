@@ -268,9 +268,7 @@ def stored(blobs: BlobStore, make_room: int) -> None:
 
 
 def check_parameters(parameters: dict[str, str]) -> None:
-    """Bounds on free-form creation parameters, none of which is a path; the worker checks names and
-    values.
-    """
+    """Bounds on free-form parameters, none of which is a path; the worker checks names and values."""
     if len(parameters) > 64 or any(len(k) > 64 or len(v) > 256 for k, v in parameters.items()):
         raise InvalidInputError("There are too many, or too long, parameters.", reason="BAD_PARAMETER")
     if any(set(value) & set("/\\\0") or ".." in value for value in parameters.values()):

@@ -92,9 +92,7 @@ class AnimateSession:
         self._changed.set()
 
     async def _hold_back(self) -> None:
-        """EVERY: stop reading while the queue is full, unless the credit we wait for is behind it in the
-        stream.
-        """
+        """EVERY: stop reading while the queue is full, unless the missing credit is behind it."""
         while self._every and len(self._queue) >= QUEUE_SOFT:
             if self._credit <= 0:
                 if len(self._queue) >= QUEUE_HARD:
@@ -134,7 +132,7 @@ class AnimateSession:
         warning = pb.AnimateWarning(reason=error.reason, message=error.message, frame_id=frame_id)
         self._notices.append(pb.AnimateResponse(warning=warning))
 
-    def _drop(self, pending: Pending, reason: pb.DropReason.ValueType) -> None:
+    def _drop(self, pending: Pending, reason: pb.DropReason) -> None:
         self._dropped += 1
         last = self._notices[-1] if self._notices else None
         if last is not None and last.WhichOneof("message") == "dropped" and last.dropped.reason == reason:

@@ -74,9 +74,7 @@ class UploadRow:
 
 @dataclass(frozen=True)
 class JobRow:
-    """One job; ``spec`` is what to do, ``progress`` and ``error`` what lca.v1.Job shows, ``sequence``
-    grows.
-    """
+    """One job: ``spec`` is what to do, ``progress`` and ``error`` are shown, ``sequence`` grows."""
 
     id: str
     kind: str
@@ -319,9 +317,7 @@ class Store:
         return [JobRow(**json.loads(r[0])) for r in rows]
 
     def change_job(self, key: str, fence: int | None = None, **changes: Any) -> JobRow:
-        """Replace fields and raise the sequence; a final job, or another attempt than ``attempt``, stays
-        as it is.
-        """
+        """Replace fields and raise the sequence; a final job, or one not at attempt ``fence``, stays."""
         with self._transaction() as db:
             row = self.job(key)
             if row.is_final or (fence is not None and row.attempt != fence):

@@ -1,6 +1,4 @@
-"""UploadService: bytes arrive in checked pieces, and become usable only once they are what they claim to
-be.
-"""
+"""UploadService: bytes arrive in checked pieces and are usable once they are what they claim."""
 
 from __future__ import annotations
 

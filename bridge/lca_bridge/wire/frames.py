@@ -72,9 +72,7 @@ _DTYPES: dict[Component, np.dtype[Any]] = {
 
 @dataclass(frozen=True)
 class Attribute:
-    """One planar attribute: value = raw * scale + offset, except positions in UINT16, which use the
-    frame's box.
-    """
+    """One planar attribute: value = raw * scale + offset; positions in UINT16 use the frame's box."""
 
     kind: Kind
     component: Component
@@ -108,9 +106,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class EncodedFrame:
-    """Payload and what is needed to check and open it. ``box`` is (6,) min xyz, max xyz of quantised
-    positions.
-    """
+    """A payload and what opens it; ``box`` is min xyz, max xyz (6 values) of quantised positions."""
 
     keyframe: bool
     codec: Codec
@@ -222,9 +218,7 @@ def _values(attribute: Attribute, splats: PosedSplats) -> np.ndarray:
 
 
 class FrameDecoder:
-    """Turns the frames of one stream back into Gaussians, and keeps the static attributes of the last key
-    frame.
-    """
+    """Decodes the frames of one stream; keeps the static attributes of the last key frame."""
 
     def __init__(self, layout: Layout) -> None:
         if not 0 < layout.gaussian_count <= MAX_GAUSSIANS:

@@ -44,12 +44,12 @@ def _malformed(why: str) -> InvalidInputError:
 def layout_to_proto(layout: Layout) -> gaussian_pb2.GaussianLayout:
     """The message of a layout."""
     return gaussian_pb2.GaussianLayout(
-        encoding=int(layout.encoding),
+        encoding=int(layout.encoding),  # type: ignore[arg-type]
         gaussian_count=layout.gaussian_count,
         attributes=[
             gaussian_pb2.GaussianAttribute(
-                kind=int(a.kind),
-                component_type=int(a.component),
+                kind=int(a.kind),  # type: ignore[arg-type]
+                component_type=int(a.component),  # type: ignore[arg-type]
                 component_count=a.count,
                 scale=a.scale,
                 offset=a.offset,
@@ -96,9 +96,7 @@ def layout_from_proto(message: gaussian_pb2.GaussianLayout) -> Layout:
 def frame_to_protos(
     frame: EncodedFrame, max_payload: int = MAX_PAYLOAD_BYTES
 ) -> Iterator[gaussian_pb2.GaussianFrame]:
-    """The messages of one frame, in order. The first has every fact, the others only their offset and
-    bytes.
-    """
+    """The messages of one frame, in order; all but the first hold only their offset and bytes."""
     payload = memoryview(frame.payload)
     for offset in range(0, max(len(payload), 1), max_payload):
         message = gaussian_pb2.GaussianFrame(
