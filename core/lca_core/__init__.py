@@ -1,1 +1,3 @@
-"""The GPU core of LCA Bridge: capture -> model -> avatar -> animate -> splat. Importing it imports no torch."""
+"""The GPU core of LCA Bridge: capture -> model -> avatar -> animate -> splat. Importing it imports no
+torch.
+"""

@@ -1,4 +1,6 @@
-"""Laws of a real avatar: file round trips, zero pose, baked rig against live, agreement with the client's reader."""
+"""Laws of a real avatar: file round trips, zero pose, baked rig against live, agreement with the client's
+reader.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lca_bridge.wire.package import read_package
-from lca_bridge.wire.skin import pose_package
 
 from lca.errors import DataLossError, InvalidInputError, LcaError, NotFoundError
+from lca_bridge.wire.package import read_package
+from lca_bridge.wire.skin import pose_package
 from lca_core.avatar import Avatar, PoseFrame
 from lca_core.avatar.animate import Animator, LinearCorrection, local_rotations
 from lca_core.avatar.live import NetworkCorrection
@@ -27,7 +29,9 @@ def avatar(sample_avatar_file: Path) -> Avatar:
 FRAMES = {
     "rest": PoseFrame(),
     "standing": PoseFrame.posed(STANDING),
-    "talking": PoseFrame.posed(STANDING, {"jawOpen": 0.7, "mouthSmileLeft": 0.5, "eyeBlinkRight": 1.0}, (0.3, -0.1)),
+    "talking": PoseFrame.posed(
+        STANDING, {"jawOpen": 0.7, "mouthSmileLeft": 0.5, "eyeBlinkRight": 1.0}, (0.3, -0.1)
+    ),
     "stride": PoseFrame.posed(
         {**STANDING, "left_hip": (-0.6, 0, 0), "right_hip": (0.4, 0, 0), "left_knee": (0.5, 0, 0)}
     ),
@@ -118,13 +122,17 @@ def test_the_person_is_dressed_in_the_clips_colours_front_and_back(avatar: Avata
     for yaw in (0.0, np.pi):
         image = picture(gaussians, body_view(animator, frame, yaw, 256)).astype(float)
         h, w = image.shape[:2]
-        chest.append(image[int(0.30 * h) : int(0.40 * h), int(0.45 * w) : int(0.55 * w)].reshape(-1, 3).mean(axis=0))
+        chest.append(
+            image[int(0.30 * h) : int(0.40 * h), int(0.45 * w) : int(0.55 * w)].reshape(-1, 3).mean(axis=0)
+        )
     for colour in chest:
         assert np.ptp(colour) > 25, chest
 
 
 @pytest.mark.parametrize("damage", ["flip", "missing", "schema", "text", "truncated"])
-def test_damaged_files_are_refused_with_a_reason(sample_avatar_file: Path, tmp_path: Path, damage: str) -> None:
+def test_damaged_files_are_refused_with_a_reason(
+    sample_avatar_file: Path, tmp_path: Path, damage: str
+) -> None:
     path = tmp_path / f"{damage}.lca"
     with zipfile.ZipFile(sample_avatar_file) as source:
         entries = {info.filename: source.read(info) for info in source.infolist()}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from lca.errors import InvalidInputError
 from lca_core.avatar.frame import Motion, PoseFrame
 
@@ -34,7 +35,13 @@ def test_motion_file_round_trip(tmp_path: Path) -> None:
 
 def test_smplx_layout_is_read_and_learned_expressions_are_ignored(tmp_path: Path) -> None:
     poses = np.random.default_rng(1).normal(size=(4, 165))
-    np.savez(tmp_path / "a.npz", poses=poses, trans=np.ones((4, 3)), expression=np.ones((4, 10)), mocap_frame_rate=60)
+    np.savez(
+        tmp_path / "a.npz",
+        poses=poses,
+        trans=np.ones((4, 3)),
+        expression=np.ones((4, 10)),
+        mocap_frame_rate=60,
+    )
     motion = Motion.load(tmp_path / "a.npz")
     assert motion.fps == 60 and np.allclose(motion.joint_rotations.reshape(4, 165), poses)
     assert not motion.arkit.any() and np.allclose(motion.translation, 1)

@@ -1,5 +1,5 @@
-"""`lca demo`: the whole way on this machine. A clip goes through a freshly started service and leaves as an avatar
-file, pictures, a Blender file and a USD package, with the seconds each stage took.
+"""`lca demo`: the whole way on this machine. A clip goes through a freshly started service and leaves as an
+avatar file, pictures, a Blender file and a USD package, with the seconds each stage took.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lca.errors import LcaError, NotFoundError, PreconditionError, UnavailableError
 from lca.v1 import job_pb2
 from lca_bridge.client import LcaClient, connect
 from lca_bridge.client.client import job_error
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAKE_BLEND = Path(__file__).parents[3] / "blender_addon" / "make_blend.py"
 INPUTS_SHOWN = 8
@@ -136,7 +140,8 @@ def _create(client: LcaClient, clip: Path, package: Path, log: Log) -> None:
     stage, started = "", time.monotonic()
     job = client.create_avatar(upload.name, display_name=clip.stem)
     try:
-        for job in client.watch_job(job.name):
+        for snapshot in client.watch_job(job.name):
+            job = snapshot
             log.job(job.progress)
             if job.progress.stage != stage:
                 now = time.monotonic()
@@ -172,7 +177,7 @@ def _pictures(package: Path, clip: Path, out: Path, log: Log) -> None:
             Image.fromarray(sheet).save(out / name)
 
 
-def reference_frames(clip: Path, numbers: list[int]) -> list:
+def reference_frames(clip: Path, numbers: list[int]) -> list[np.ndarray]:
     """The frames of ``clip`` that creation used, uint8 (H, W, 3)."""
     from lca_core.capture import read_clip
     from lca_core.capture.pipeline import SAMPLED_FRAMES

@@ -1,6 +1,7 @@
 """The avatar: what creation makes, what the `.lca` file stores, and how a pose moves it.
 
-Light to import; the modules behind it (`create`, `animate`, `pictures`) load torch and numba when they are used.
+Light to import; the modules behind it (`create`, `animate`, `pictures`) load torch and numba when they are
+used.
 """
 
 from lca_core.avatar.avatar import (

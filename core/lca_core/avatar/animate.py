@@ -1,8 +1,8 @@
 """Animation: an avatar and a pose frame give posed Gaussians.
 
-Two ways, one door (ARCHITECTURE "Two ways to animate"): by default the linear correctives of the file are used (the
-baked rig, what every client does); with a `Correction` the network computes them per frame. Skinning is the same
-four-influence linear blend skinning in both (docs/avatar-file.md).
+Two ways, one door (ARCHITECTURE "Two ways to animate"): by default the linear correctives of the file are
+used (the baked rig, what every client does); with a `Correction` the network computes them per frame.
+Skinning is the same four-influence linear blend skinning in both (docs/avatar-file.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EYES = (JOINT_INDEX["left_eye_smplhf"], JOINT_INDEX["right_eye_smplhf"])
 
 @dataclass
 class Deltas:
-    """What a pose adds to the canonical Gaussians: means (N,3) m, quats (N,4), log_scales (N,3), sh0 (N,3)."""
+    """What a pose adds to canonical Gaussians: means (N,3) m, quats (N,4), log_scales (N,3), sh0 (N,3)."""
 
     means: np.ndarray
     quats: np.ndarray
@@ -62,7 +62,7 @@ class LinearCorrection:
         self._pose_basis = source.pose_basis
 
     def __call__(self, frame: PoseFrame, rotations: np.ndarray) -> Deltas:
-        feature = (rotations[1:] - np.eye(3, dtype=np.float32)).reshape(-1)
+        feature: np.ndarray = (rotations[1:] - np.eye(3, dtype=np.float32)).reshape(-1)
         coefficients = self._pose_basis @ (feature - self._pose_mean)
         parts = [np.tensordot(coefficients, part, 1).astype(np.float32) for part in self._pose]
         for shape in np.flatnonzero(frame.arkit):
@@ -77,7 +77,8 @@ class Animator:
 
     Args:
         avatar: the avatar.
-        correction: how expressions and poses deform the canonical set; the file's linear correctives by default.
+        correction: how expressions and poses deform the canonical set; the file's linear correctives by
+            default.
     """
 
     def __init__(self, avatar: Avatar, correction: Correction | None = None) -> None:

@@ -1,4 +1,5 @@
-"""The avatar as plain data: typed groups of numpy arrays, one per entry of the `.lca` file (docs/avatar-file.md).
+"""The avatar as plain data: typed groups of numpy arrays, one per entry of the `.lca` file (docs/avatar-
+file.md).
 
 N is the number of Gaussians, V/F/T the proxy's vertices, faces and texture vertices, J = 55 joints.
 Canonical frame: metres, Y up, the person in T-pose facing +Z.
@@ -28,7 +29,9 @@ class WeightsInfo:
 
 @dataclass
 class Canonical:
-    """Canonical Gaussians: means (N,3) m, quats (N,4) wxyz, scales (N,3) linear m, opacities (N,), sh (N,K,3), texel (N,2)."""
+    """Canonical Gaussians: means (N,3) m, quats (N,4) wxyz, scales (N,3) linear m, opacities (N,), sh
+    (N,K,3), texel (N,2).
+    """
 
     means: np.ndarray
     quats: np.ndarray
@@ -41,7 +44,9 @@ class Canonical:
 
 @dataclass
 class Skinning:
-    """Rest joints (55,3) m, parents (55,), joint_indices (N,4) uint8, joint_weights (N,4) heaviest first, k/255."""
+    """Rest joints (55,3) m, parents (55,), joint_indices (N,4) uint8, joint_weights (N,4) heaviest first,
+    k/255.
+    """
 
     joints: np.ndarray
     parents: np.ndarray

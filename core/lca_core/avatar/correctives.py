@@ -1,8 +1,9 @@
-"""Distillation: the correction branch becomes linear correctives that any client can evaluate without a network.
+"""Distillation: the correction branch becomes linear correctives that any client can evaluate without a
+network.
 
-One sparse corrective per ARKit shape (evaluated at weight 1) and a few dense pose components: the principal components
-of the corrections over sampled poses, whose coefficients are a ridge regression from the pose feature. The idea of
-linear per-frame correctives follows SqueezeMe (arXiv 2412.15171).
+One sparse corrective per ARKit shape (evaluated at weight 1) and a few dense pose components: the principal
+components of the corrections over sampled poses, whose coefficients are a ridge regression from the pose
+feature. The idea of linear per-frame correctives follows SqueezeMe (arXiv 2412.15171).
 """
 
 from __future__ import annotations

@@ -193,7 +193,9 @@ def _canonical(made: CanonicalGaussians, correction: NetworkCorrection) -> Canon
 
 
 def _relight(made: CanonicalGaussians, canonical: Canonical) -> Relight:
-    """Linear albedo and the unoccluded Lambert transfer of each Gaussian's normal (Ramamoorthi and Hanrahan 2001)."""
+    """Linear albedo and the unoccluded Lambert transfer of each Gaussian's normal (Ramamoorthi and Hanrahan
+    2001).
+    """
     srgb = made.albedo.astype(np.float64)
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     w, x, y, z = canonical.quats.T

@@ -1,7 +1,7 @@
 """Reading and writing the `.lca` file (docs/avatar-file.md): a zip of stored entries with a sha256 for each.
 
-Arrays are safetensors, so that nothing foreign is ever unpickled. Writing goes to a temporary sibling that is renamed
-when it is complete.
+Arrays are safetensors, so that nothing foreign is ever unpickled. Writing goes to a temporary sibling that
+is renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from lca.errors import DataLossError, InvalidInputError, NotFoundError
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as dump_tensors
 
+from lca.errors import DataLossError, InvalidInputError, NotFoundError
 from lca_core.avatar.avatar import (
     SCHEMA,
     Avatar,

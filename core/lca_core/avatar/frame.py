@@ -1,4 +1,4 @@
-"""The driving signal: one `PoseFrame` says where the body, face and eyes are; a `Motion` is a clip of them."""
+"""The driving signal: a `PoseFrame` says where body, face and eyes are; a `Motion` is a clip of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from lca.errors import InvalidInputError
 
+from lca.errors import InvalidInputError
 from lca_core.body.names import ARKIT_INDEX, JOINT_INDEX, NUM_ARKIT, NUM_JOINTS
 
 FloatArray = npt.NDArray[np.float32]
@@ -32,7 +32,8 @@ class PoseFrame:
         translation: (3,) metres, added last (SMPL-X ``transl``).
         joint_rotations: (55, 3) local axis-angle, radians, SMPL-X joint order; row 0 turns the pelvis.
         arkit: (52,) ARKit weights 0..1 in Apple's order.
-        gaze: (2, 2) left and right eye, (yaw, pitch) radians; yaw > 0 looks to the person's left, pitch > 0 down.
+        gaze: (2, 2) left and right eye, (yaw, pitch) radians; yaw > 0 looks to the person's left, pitch > 0
+            down.
 
     Raises:
         InvalidInputError: a wrong shape, NaN or infinity.
@@ -74,7 +75,8 @@ class Motion:
 
     Attributes:
         fps: frames per second.
-        translation: (T, 3); joint_rotations: (T, 55, 3); arkit: (T, 52); gaze: (T, 2, 2), as in :class:`PoseFrame`.
+        translation: (T, 3); joint_rotations: (T, 55, 3); arkit: (T, 52); gaze: (T, 2, 2), as in
+            :class:`PoseFrame`.
     """
 
     fps: float
@@ -117,7 +119,8 @@ class Motion:
 
     @staticmethod
     def load(path: Path) -> Motion:
-        """Read a motion: our ``.npz`` or an SMPL-X style one (``poses`` (T, 165) or (T, 55, 3), optional ``trans``).
+        """Read a motion: our ``.npz`` or an SMPL-X style one (``poses`` (T, 165) or (T, 55, 3), optional
+            ``trans``).
 
         Raises:
             InvalidInputError: not an npz, or neither layout.
@@ -144,16 +147,15 @@ class Motion:
                     return _array(arrays[name].reshape(count, *shape), (count, *shape), name)
             return np.zeros((count, *shape), np.float32)
 
-        fps = next((float(arrays[k]) for k in ("fps", "mocap_frame_rate", "mocap_framerate") if k in arrays), 30.0)
+        rates = ("fps", "mocap_frame_rate", "mocap_framerate")
+        fps = next((float(arrays[name]) for name in rates if name in arrays), 30.0)
+        # SMPL-X "expression" is 10 learned components, which mean nothing in ARKit terms.
+        if "expression" in arrays and arrays["expression"].shape[-1] != NUM_ARKIT:
+            del arrays["expression"]
         return Motion(
             fps,
             take(("translation", "trans", "transl"), (3,)),
             _array(joints, joints.shape, "joint_rotations"),
-            take(("arkit", "expression"), (NUM_ARKIT,)) if _holds_arkit(arrays) else np.zeros((count, NUM_ARKIT), np.float32),
+            take(("arkit", "expression"), (NUM_ARKIT,)),
             take(("gaze",), (2, 2)),
         )
-
-
-def _holds_arkit(arrays: dict[str, np.ndarray]) -> bool:
-    # SMPL-X "expression" is 10 learned components, which mean nothing in ARKit terms.
-    return "arkit" in arrays or ("expression" in arrays and arrays["expression"].shape[-1] == NUM_ARKIT)

@@ -1,7 +1,8 @@
 """Live correction: the network's correction branch drives a stored avatar, frame by frame.
 
-Implements `animate.Correction` on top of `lca_core.model.Corrector`. Corrections are taken relative to the rest frame,
-whose correction is already part of the canonical Gaussians, so that the zero pose is the canonical avatar exactly.
+Implements `animate.Correction` on top of `lca_core.model.Corrector`. Corrections are taken relative to the
+rest frame, whose correction is already part of the canonical Gaussians, so that the zero pose is the
+canonical avatar exactly.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class NetworkCorrection:
 
     @staticmethod
     def of(avatar: Avatar, model: LCAModel | None = None) -> NetworkCorrection:
-        """The live correction of a stored avatar; loads the weights it was made with unless ``model`` is given."""
+        """The live correction of a stored avatar; loads the weights it was made with unless ``model`` is
+        given.
+        """
         model = model or load_model(avatar.weights.config)
         return NetworkCorrection(
             Corrector(

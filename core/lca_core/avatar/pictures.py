@@ -31,13 +31,21 @@ STANDING = {
 EXPRESSIONS: tuple[tuple[str, dict[str, float], tuple[float, float]], ...] = (
     ("neutral", {}, (0.0, 0.0)),
     ("jawOpen", {"jawOpen": 0.8}, (0.0, 0.0)),
-    ("smile", {"mouthSmileLeft": 0.9, "mouthSmileRight": 0.9, "cheekSquintLeft": 0.4, "cheekSquintRight": 0.4}, (0, 0)),
+    (
+        "smile",
+        {"mouthSmileLeft": 0.9, "mouthSmileRight": 0.9, "cheekSquintLeft": 0.4, "cheekSquintRight": 0.4},
+        (0, 0),
+    ),
     ("eyeBlink", {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}, (0.0, 0.0)),
     ("wink left", {"eyeBlinkLeft": 1.0}, (0.0, 0.0)),
     ("mouthPucker", {"mouthPucker": 1.0}, (0.0, 0.0)),
     ("mouthFrown", {"mouthFrownLeft": 1.0, "mouthFrownRight": 1.0}, (0.0, 0.0)),
     ("browInnerUp", {"browInnerUp": 1.0, "browOuterUpLeft": 1.0, "browOuterUpRight": 1.0}, (0.0, 0.0)),
-    ("browDown", {"browDownLeft": 1.0, "browDownRight": 1.0, "noseSneerLeft": 0.6, "noseSneerRight": 0.6}, (0, 0)),
+    (
+        "browDown",
+        {"browDownLeft": 1.0, "browDownRight": 1.0, "noseSneerLeft": 0.6, "noseSneerRight": 0.6},
+        (0, 0),
+    ),
     ("cheekPuff", {"cheekPuff": 1.0}, (0.0, 0.0)),
     ("gaze left", {"eyeLookOutLeft": 0.6, "eyeLookInRight": 0.6}, (0.45, 0.0)),
     ("gaze right", {"eyeLookInLeft": 0.6, "eyeLookOutRight": 0.6}, (-0.45, 0.0)),
@@ -66,7 +74,9 @@ class View:
 
 
 def aim(target: np.ndarray, extent: float, yaw: float, pitch: float, width: int, height: int) -> View:
-    """A camera that shows ``extent`` metres vertically around ``target``, from ``yaw``/``pitch`` radians off +Z."""
+    """A camera that shows ``extent`` metres vertically around ``target``, from ``yaw``/``pitch`` radians
+    off +Z.
+    """
     distance = 0.5 * extent / np.tan(0.5 * np.deg2rad(FOV_DEGREES))
     direction = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
     center = torch.from_numpy(np.asarray(target, np.float64))
@@ -79,7 +89,9 @@ def picture(gaussians: GaussianSet, view: View) -> np.ndarray:
     return render_image(gaussians, view.viewmat, view.K, view.width, view.height, BACKGROUND)
 
 
-def body_view(animator: Animator, frame: PoseFrame, yaw: float, height: int, width: int | None = None) -> View:
+def body_view(
+    animator: Animator, frame: PoseFrame, yaw: float, height: int, width: int | None = None
+) -> View:
     """A full-body camera for the posed skeleton."""
     joints = animator.joints(frame)
     low, high = joints[:, 1].min() - 0.12, joints[JOINT_INDEX["head"], 1] + 0.28
@@ -103,7 +115,10 @@ def turntable(
     frame = PoseFrame.posed(STANDING)
     gaussians = animator.evaluate(frame)
     cells = [
-        (f"{round(360 * k / views)} deg", picture(gaussians, body_view(animator, frame, 2 * np.pi * k / views, height)))
+        (
+            f"{round(360 * k / views)} deg",
+            picture(gaussians, body_view(animator, frame, 2 * np.pi * k / views, height)),
+        )
         for k in range(views)
     ]
     rows = [cells]
@@ -131,14 +146,18 @@ def hands_sheet(avatar: Avatar, size: int = 320) -> np.ndarray:
         for label, curls in HAND_POSES:
             frame = PoseFrame.posed(finger_rotations(side, curls, sign))
             joints = animator.joints(frame)
-            fingers = [i for i, name in enumerate(JOINT_NAMES) if name.startswith(side) and name[-1].isdigit()]
+            fingers = [
+                i for i, name in enumerate(JOINT_NAMES) if name.startswith(side) and name[-1].isdigit()
+            ]
             view = aim(joints[fingers].mean(axis=0), 0.26, 0.35 * -sign, 0.75, size, size)
             row.append((f"{side} {label}", picture(animator.evaluate(frame), view)))
         rows.append(row)
     return sheet(rows)
 
 
-def finger_rotations(side: str, curls: dict[str, float], sign: float) -> dict[str, tuple[float, float, float]]:
+def finger_rotations(
+    side: str, curls: dict[str, float], sign: float
+) -> dict[str, tuple[float, float, float]]:
     """Axis-angle rotations that curl the named fingers of one hand."""
     rotations: dict[str, tuple[float, float, float]] = {}
     for finger, angle in curls.items():

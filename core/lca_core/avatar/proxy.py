@@ -1,7 +1,7 @@
 """The proxy mesh: the body's own topology, moved onto the dressed surface and textured from the Gaussians.
 
-Every Gaussian comes from a texel of the body's UV atlas, so the mesh triangle it rides on, its texture and the
-offset of the clothes are all read from the same grid.
+Every Gaussian comes from a texel of the body's UV atlas, so the mesh triangle it rides on, its texture and
+the offset of the clothes are all read from the same grid.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def build_proxy(
     covered[rows, columns] = True
     offsets = fill_holes(offsets, covered)
     faces = np.asarray(body.faces)
-    vertices = rest_vertices + _vertex_offsets(body, offsets, np.asarray(atlas.cavity) & np.asarray(atlas.mask))
+    vertices = rest_vertices + _vertex_offsets(
+        body, offsets, np.asarray(atlas.cavity) & np.asarray(atlas.mask)
+    )
     indices, weights = snap_weights(np.asarray(body.weights))
     pointers, index, deltas = _sparse_arkit(np.asarray(body.expr_dirs))
     return Proxy(

@@ -1,6 +1,7 @@
 """Skinning weights as every client uses them: four influences, heaviest first, snapped to k/255.
 
-Snapping happens once, at creation, so that live animation, Blender, USD and engines skin with identical numbers.
+Snapping happens once, at creation, so that live animation, Blender, USD and engines skin with identical
+numbers.
 """
 
 from __future__ import annotations
