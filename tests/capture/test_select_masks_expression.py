@@ -173,11 +173,11 @@ def test_gaze_signs(yaw: float) -> None:
     rest = [face_with(yaw)] * 6
     left, up = gaze_angles([*rest, face_with(yaw, iris=(4, 0)), face_with(yaw, iris=(0, 3)), None])[6:8]
     assert left[0, 0] > 0.2 and abs(left[0, 1]) < 0.05
-    assert up[0, 1] > 0.1 and abs(up[0, 0]) < 0.05
+    assert up[0, 1] < -0.1 and abs(up[0, 0]) < 0.05
     np.testing.assert_array_equal(gaze_angles([None, face_with()])[0], 0)
 
 
 def test_eye_rotation_turns_the_view_direction() -> None:
-    left, up = Rotation.from_rotvec(eye_rotations(np.array([[0.3, 0.0], [0.0, 0.3]]))).apply([0, 0, 1])
+    left, up = Rotation.from_rotvec(eye_rotations(np.array([[0.3, 0.0], [0.0, -0.3]]))).apply([0, 0, 1])
     np.testing.assert_allclose(left, [np.sin(0.3), 0, np.cos(0.3)], atol=1e-6)
     np.testing.assert_allclose(up, [0, np.sin(0.3), np.cos(0.3)], atol=1e-6)

@@ -70,7 +70,7 @@ def expression_confidence(face: FaceResult | None) -> float:
 def raw_gaze(face: FaceResult) -> Array:
     """Uncalibrated (yaw, pitch) [2,2] of (left, right) eye in radians, relative to the head.
 
-    yaw > 0 looks to the subject's left, pitch > 0 looks up. The iris offset from the middle of the eye
+    yaw > 0 looks to the subject's left, pitch > 0 looks down. The iris offset from the middle of the eye
     corners is taken in head axes, in units of the corner distance.
     """
     local = face.points @ face.rotation  # columns: subject's left, down, back
@@ -82,7 +82,7 @@ def raw_gaze(face: FaceResult) -> Array:
         side = (local[iris, 0] - middle[0]) / width * EYE_WIDTH_IN_RADII
         # Lids follow the eye, so the vertical reference is half corners, half lids.
         down = (local[iris, 1] - 0.5 * (middle[1] + lids[1])) / width * EYE_WIDTH_IN_RADII
-        out[row] = np.arcsin(np.clip([side, -down], -0.7, 0.7))
+        out[row] = np.arcsin(np.clip([side, down], -0.7, 0.7))
     return out
 
 
@@ -107,6 +107,6 @@ def eye_rotations(gaze: Array) -> Array:
     from scipy.spatial.transform import Rotation
 
     flat = np.asarray(gaze, np.float64).reshape(-1, 2)
-    # Ry(yaw) turns +Z towards +X (left); Rx(-pitch) lifts it towards +Y.
-    turned = Rotation.from_euler("YX", np.stack([flat[:, 0], -flat[:, 1]], 1))
+    # Ry(yaw) turns +Z towards +X (left); Rx(pitch) lowers it towards -Y.
+    turned = Rotation.from_euler("YX", flat)
     return turned.as_rotvec().reshape(*np.shape(gaze)[:-1], 3).astype(np.float32)

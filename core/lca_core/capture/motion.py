@@ -13,10 +13,9 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation, Slerp
 
 from lca_core.body.model import BodyModel
-from lca_core.body.names import JOINT_INDEX
 
 from .decode import DecodeLimits, read_clip
-from .expression import expression_confidence, eye_rotations
+from .expression import expression_confidence
 from .fit import FitWeights, fit_body
 from .fit_body import FitBody
 from .fit_targets import build_targets
@@ -90,7 +89,6 @@ def capture_motion(
     expression = smooth(fill(clip.timestamps, clip.timestamps[index], expression, trust), sigma)
     gaze = smooth(fill(times, times[index], gaze.reshape(len(seen), -1), trust), sigma).reshape(-1, 2, 2)
     pose = bridge_rotations(times, times[index], fit.pose)
-    pose[:, [JOINT_INDEX["left_eye_smplhf"], JOINT_INDEX["right_eye_smplhf"]]] = eye_rotations(gaze)
     conf = np.zeros(len(clip), np.float32)
     conf[index] = [o.pose.score * o.coverage for o in seen]
     report("expression", 1.0, "The motion is captured.")

@@ -24,7 +24,7 @@ class Motion:
     """Per-frame driving signal of a clip (all frames, not only references).
 
     Attributes:
-        pose: [N,55,3] axis-angle, local, SMPL-X order (root first).
+        pose: [N,55,3] axis-angle, local, SMPL-X order (root first); eye joints stay 0, ``gaze`` turns them.
         transl: [N,3] metres, world.
         expression: [N,52] ARKit order, 0..1.
         gaze: [N,2,2] (left, right eye) x (yaw, pitch) radians.
@@ -57,7 +57,7 @@ class Capture:
         transl: float32 [T,3] metres, added after the root rotation about the pelvis joint.
         expression: float32 [T,52] 0..1, ARKit order.
         gaze: float32 [T,2,2] (left, right eye) x (yaw, pitch) radians, relative to the head; yaw > 0 looks
-            to the subject's left, pitch > 0 looks up.
+            to the subject's left, pitch > 0 looks down. ``pose`` already turns the eye joints by it.
         conf: "body", "face", "left_hand", "right_hand", "expression": [T] 0..1; "joints": [T,55].
         frame_index: int [T] frame numbers in the source.
         timestamps: float [T] seconds in the source.
