@@ -46,7 +46,9 @@ class WorkerRun:
             UnavailableError: ``WORKER_LOST``; it died without a word (killed, out of memory, crashed).
             LcaError: what the worker reported.
         """
-        env = dict(os.environ) | {"TMPDIR": str(self._scratch), "TEMP": str(self._scratch)}
+        # Idle OpenMP threads that spin would starve the other workers of a small machine.
+        env = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ
+        env |= {"TMPDIR": str(self._scratch), "TEMP": str(self._scratch)}
         with (self._scratch / "worker.log").open("wb") as worker_log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
