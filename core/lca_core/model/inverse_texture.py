@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,6 +29,9 @@ SHARPNESS = 14.0
 """Inverse temperature of the fusion: a view whose score is 0.2 better gets 16 x the weight."""
 DEPTH_TOLERANCE = 0.02
 DEPTH_GAP = 0.05
+OCCLUDER_MARGIN = 0.03
+"""A fitted hand is a centimetre or two off: the jacket right beside or under it would take the hand's
+colour. What lies behind a forearm or hand, or within this distance of its outline, is not trusted."""
 GRAZING = (0.12, 0.40)
 """Cosines between which a texel goes from unseen to fully trusted."""
 
@@ -89,7 +93,8 @@ def sample_views(
             viewmat = refs.viewmats[i, view].cpu().numpy().astype(np.float64)
             if source is None:
                 source = crop_source(refs, i, int(view))
-            seen = look(template, texels, source, viewmat, crop_k, side, depth_size)
+            margin = OCCLUDER_MARGIN if by_part else 0.0
+            seen = look(template, texels, source, viewmat, crop_k, side, depth_size, margin)
             grid[i, view], color[i, view] = seen.grid, seen.color
             score[i, view], trust[i, view], cosine[i, view] = seen.score, seen.trust, seen.cosine
     if by_part:
@@ -147,8 +152,9 @@ def look(
     crop_k: NDArray[np.float64],
     side: int,
     depth_size: int,
+    occluder_margin: float = 0.0,
 ) -> _Look:
-    """All texels of one person in one view."""
+    """All texels of one person in one view; forearms and hands hide ``occluder_margin`` metres around them."""
     rotation, shift = viewmat[:3, :3], viewmat[:3, 3]
     camera = texels.position @ rotation.T + shift
     mesh = texels.vertices @ rotation.T + shift
@@ -158,6 +164,11 @@ def look(
     buffer_k = crop_k * np.array([[zoom], [zoom], [1.0]])
     depth = depth_buffer(_pixels(mesh, buffer_k), template.faces, depth_size, depth_size)
     seen = visible(_pixels(camera, buffer_k), depth, DEPTH_TOLERANCE, DEPTH_GAP)
+    if occluder_margin:
+        reach = occluder_margin * float(buffer_k[0, 0]) / max(float(np.median(camera[:, 2])), 0.05)
+        arms = depth_buffer(_pixels(mesh, buffer_k), template.arm_faces, depth_size, depth_size)
+        nearest = ndimage.minimum_filter(arms, size=2 * max(1, round(reach)) + 1)
+        seen = seen * np.maximum(template.arm_texels, visible(_pixels(camera, buffer_k), nearest, 0.0, 0.0))
     grid = _pixels(camera, crop_k)[:, :2] / side * 2 - 1
     pixels = _pixels(camera, source.K)
     per_metre = source.K[0, 0] / np.maximum(camera[:, 2], 0.05)

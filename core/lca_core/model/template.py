@@ -21,7 +21,7 @@ from torch import Tensor
 from lca.errors import InvalidInputError
 from lca_core.body.atlas import UvAtlas
 from lca_core.body.model import BodyModel
-from lca_core.body.names import JOINT_INDEX
+from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
 from lca_core.body.rotation import axis_angle_to_matrix
 
 FILL_ANCHORS = 512
@@ -96,7 +96,8 @@ class Template:
     Attributes:
         size: U. rows, cols: [T] int64 grid indices of the texels. carries: [U,U] bool.
         corners [T,3], bary [T,3]: triangle corners behind each texel. weights: [T,55] template skin weights.
-        head_vertices: vertices that follow head, jaw or eyes.
+        head_vertices: vertices that follow head, jaw or eyes. arm_faces [A,3], arm_texels [T] 0/1: forearms
+            and hands.
     """
 
     def __init__(
@@ -118,6 +119,10 @@ class Template:
         weights = np.einsum("tk,tkj->tj", self.bary, vertex_weights[self.corners])
         self.weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
         head = [JOINT_INDEX[n] for n in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf")]
+        arms = [i for i, name in enumerate(JOINT_NAMES) if is_lower_arm(name)]
+        in_arm = vertex_weights[:, arms].sum(1) > 0.5
+        self.arm_faces = np.ascontiguousarray(self.faces[in_arm[self.faces].all(1)])
+        self.arm_texels = in_arm[self.corners].all(1).astype(np.float32)
         self.head_vertices = np.nonzero(vertex_weights[:, head].sum(1) > 0.5)[0]
         self.carries_map = torch.from_numpy(self.carries.astype(np.float32))[None, None]
         self._flat = torch.from_numpy(self.rows * self.size + self.cols)
@@ -375,6 +380,12 @@ class Template:
     def _head_texels(self) -> Tensor:
         head = [JOINT_INDEX[n] for n in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf")]
         return torch.from_numpy(self.weights[:, head].sum(1) > 0.5)
+
+
+def is_lower_arm(name: str) -> bool:
+    """Whether a joint moves a forearm, a hand or a finger."""
+    bare = name.removeprefix("left_").removeprefix("right_")
+    return bare in ("elbow", "wrist") or (bare[-1] in "123" and not bare.startswith("spine"))
 
 
 def fill_kernel(points: Tensor, anchors: Tensor, head: Tensor) -> Tensor:

@@ -67,14 +67,17 @@ def part_bias(
     bias = np.zeros_like(trust)
     safe = np.where(np.isfinite(score), score, 0.0)
     detail = _detail(template, color, trust)
+    facing = template.rest_normals()[:, 2]
     head = sorted({part_of_joint(name) for name in JOINT_NAMES}).index("head")
     # Open eyes and a closed mouth make the better neutral face.
     calm = 1.0 - 0.6 * expression[:, BLINKS].mean(1) - 0.4 * expression[:, MOUTH].max(1)
     for part in np.unique(parts):
         texels = parts == part
-        quality = (trust[:, texels] * safe[:, texels]).mean(1)
+        # The middle of a part counts most: a view that also shows its side is not a better view of the face.
+        middle = np.square(facing[texels])
+        quality = (trust[:, texels] * safe[:, texels] * middle).sum(1) / max(float(middle.sum()), 1e-6)
         sharp = detail[:, texels].sum(1) / np.maximum(trust[:, texels].sum(1), 1e-6)
-        quality = quality * np.sqrt(sharp / max(float(sharp.max()), 1e-6))
+        quality = quality * sharp / max(float(sharp.max()), 1e-6)
         if part // 2 == head:
             quality = quality * np.clip(calm, 0.2, 1.0)
         rank = np.argsort(np.argsort(-quality, kind="stable"), kind="stable")
