@@ -166,9 +166,9 @@ PROBES: tuple[Callable[[], list[Check]], ...] = (
 
 def warmup(args: argparse.Namespace) -> int:
     """Compile numba kernels now instead of during the first avatar."""
-    from lca_core import splat
+    from lca_core.splat import warmup as compile_splatting
 
-    splat.warmup()
+    compile_splatting()
     if importlib.util.find_spec("pymatting") is not None:
         importlib.import_module("pymatting")  # compiles its kernels at import
     print_json({"warm": True}) if args.json else print("Ready.")

@@ -92,7 +92,7 @@ def parse_options(kind: type, parameters: dict[str, str]) -> Any:
 
 def create(spec: dict[str, Any], channel: Channel, cancelled: threading.Event) -> None:
     """Run the creation pipeline and write the package."""
-    from lca_core.avatar import create as pipeline
+    import lca_core.avatar.create as pipeline
 
     options = parse_options(pipeline.CreateOptions, spec.get("parameters", {}))
     avatar = pipeline.create_avatar_from_clip(
