@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lca.errors import NotFoundError
 from lca_core.data.library import ASSETS
 from lca_core.data.painting import Cloth
 from lca_core.data.people import Identity, Person, sample_identity
@@ -24,8 +25,25 @@ from lca_core.data.samples import fit_camera
 
 FPS = 25
 FRAMES = 166
-SIZE = (540, 960)
+SIZE = (960, 1440)
+FILL = 0.92
+"""Share of the frame's height that the person takes at the start: the face must have enough pixels."""
 ROOM_PART = 20
+
+
+def sample_clip_path() -> Path:
+    """Where the shipped clip lies.
+
+    Raises:
+        NotFoundError: the installation lacks it.
+    """
+    path = ASSETS / "sample_clip.mp4"
+    if not path.exists():
+        raise NotFoundError(
+            "The sample clip is missing from this installation; render it with "
+            "python -m lca_core.data.sample_clip, or reinstall the package."
+        )
+    return path
 
 
 def sample_person() -> Identity:
@@ -108,7 +126,7 @@ def render_clip(out: Path, frames: int = FRAMES, size: tuple[int, int] = SIZE, s
         0.03,
         3.1,
         *size,
-        0.86,
+        FILL,
         np.zeros(2),
     )
     out.mkdir(parents=True, exist_ok=True)
