@@ -10,6 +10,7 @@ dressed surface is projected instead of the body, which is what the second pass 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +22,9 @@ from torch.nn import functional as F
 
 from lca_core.model.raster import depth_buffer, sample_bilinear, visible
 from lca_core.model.references import References, Source
-from lca_core.model.template import PosedTexels, Template
-from lca_core.model.view_choice import part_bias
+from lca_core.model.surface import BodyPoints, PosedTexels
+from lca_core.model.template import Template
+from lca_core.model.view_choice import HEAD_FRONT, part_ranks, rank_bias
 
 UV_LAYOUT = "features,color3,hit1,position3,normal3,cosine1,variance1,fill3"
 SHARPNESS = 14.0
@@ -69,61 +71,116 @@ def sample_views(
         by_part: choose one view per body part (creation from real clips) instead of texel by texel.
     """
     b, n = refs.images.shape[:2]
-    side = refs.images.shape[-1]
     t, u = template.count, template.size
-    grid = np.zeros((b, n, t, 2), np.float32)
-    score = np.full((b, n, t), -np.inf, np.float32)
-    trust = np.zeros((b, n, t), np.float32)
-    cosine = np.zeros((b, n, t), np.float32)
-    color = np.zeros((b, n, t, 3), np.float32)
-    valid = refs.view_valid.cpu().numpy()
     offsets = None if offset is None else template.gather(offset.detach().cpu().float()).numpy()
-    for i in range(b):
-        keep = np.nonzero(valid[i])[0]
-        posed = template.posed(
-            refs.betas[i],
-            refs.pose[i, keep],
-            refs.transl[i, keep],
-            refs.expression[i, keep],
-            None if offsets is None else offsets[i],
-        )
-        for view, texels in zip(keep, posed, strict=True):
-            source = refs.sources[i][view] if refs.sources else None
-            crop_k = refs.Ks[i, view].cpu().numpy().astype(np.float64)
-            viewmat = refs.viewmats[i, view].cpu().numpy().astype(np.float64)
-            if source is None:
-                source = crop_source(refs, i, int(view))
-            margin = OCCLUDER_MARGIN if by_part else 0.0
-            seen = look(template, texels, source, viewmat, crop_k, side, depth_size, margin)
-            grid[i, view], color[i, view] = seen.grid, seen.color
-            score[i, view], trust[i, view], cosine[i, view] = seen.score, seen.trust, seen.cosine
+    people = [
+        sample_points(template, refs, i, None if offsets is None else offsets[i], depth_size, by_part)
+        for i in range(b)
+    ]
+
+    def to_map(name: str, channels: int, leading: int = 1) -> Tensor:
+        values = np.stack([getattr(person, name) for person in people])
+        flat = torch.from_numpy(np.ascontiguousarray(values, np.float32)).view(b * leading, t, channels)
+        return template.scatter(flat).to(refs.images.device)
+
+    return TexelViews(
+        grid=to_map("grid", 2, n).view(b, n, 2, u, u).permute(0, 1, 3, 4, 2),
+        weight=to_map("weight", 1, n).view(b, n, u, u),
+        color=to_map("color", 3),
+        hit=to_map("hit", 1),
+        cosine=to_map("cosine", 1),
+        variance=to_map("variance", 1) * 20,
+    )
+
+
+@dataclass
+class PointViews:
+    """T points of one person in every view, fused.
+
+    grid [N,T,2] position in the body crop, -1..1; weight [N,T] sum 1 or all 0; color [T,3] sRGB 0-1, 0 where unseen;
+    hit [T] trust 0-1; cosine [T] of the best view; variance [T] of colours; head_ranks [N] of the views for the
+    front of the head, 0 = best (all 0 unless chosen by part).
+    """
+
+    grid: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    color: NDArray[np.float32]
+    hit: NDArray[np.float32]
+    cosine: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    head_ranks: NDArray[np.int64]
+
+
+Guard = Callable[[int, NDArray[np.floating], NDArray[np.floating], Source], NDArray[np.float32]]
+"""View number, mesh vertices [V,3] and points [T,3] in its camera, its frame -> factor of the trust [T]."""
+
+
+def sample_points(
+    points: BodyPoints,
+    refs: References,
+    person: int = 0,
+    offset: NDArray[np.floating] | None = None,
+    depth_size: int = 256,
+    by_part: bool = False,
+    guard: Guard | None = None,
+) -> PointViews:
+    """Locate and fuse points of one person in its references; see :func:`sample_views`.
+
+    Args:
+        offset: [T,3] clothing offset in metres (tangent frame).
+        guard: lowers the trust of points that a view is known to mistake for others.
+    """
+    n, side, t = refs.images.shape[1], refs.images.shape[-1], points.count
+    grid = np.zeros((n, t, 2), np.float32)
+    score = np.full((n, t), -np.inf, np.float32)
+    trust = np.zeros((n, t), np.float32)
+    cosine = np.zeros((n, t), np.float32)
+    color = np.zeros((n, t, 3), np.float32)
+    keep = np.nonzero(refs.view_valid[person].cpu().numpy())[0]
+    posed = points.posed(
+        refs.betas[person],
+        refs.pose[person, keep],
+        refs.transl[person, keep],
+        refs.expression[person, keep],
+        offset,
+    )
+    margin = OCCLUDER_MARGIN if by_part else 0.0
+    for view, texels in zip(keep, posed, strict=True):
+        source = refs.sources[person][view] if refs.sources else None
+        if source is None:
+            source = crop_source(refs, person, int(view))
+        crop_k = refs.Ks[person, view].cpu().numpy().astype(np.float64)
+        viewmat = refs.viewmats[person, view].cpu().numpy().astype(np.float64)
+        seen = look(points, texels, source, viewmat, crop_k, side, depth_size, margin)
+        grid[view], color[view] = seen.grid, seen.color
+        score[view], trust[view], cosine[view] = seen.score, seen.trust, seen.cosine
+        if guard is not None:
+            rotation, shift = viewmat[:3, :3], viewmat[:3, 3]
+            trust[view] *= guard(
+                int(view), texels.vertices @ rotation.T + shift, texels.position @ rotation.T + shift, source
+            )
+    head_ranks = np.zeros(n, np.int64)
     if by_part:
-        for i in range(b):
-            score[i] += part_bias(template, trust[i], score[i], color[i], refs.expression[i].cpu().numpy())
+        ranks = part_ranks(points, trust, score, color, refs.expression[person].cpu().numpy())
+        score += rank_bias(points, ranks)
+        head_ranks = ranks.get(HEAD_FRONT, head_ranks)
     seen_any = trust > 0
-    best = np.where(seen_any, score, -np.inf).max(1, keepdims=True)
+    best = np.where(seen_any, score, -np.inf).max(0, keepdims=True)
     with np.errstate(invalid="ignore"):
         weight = np.where(seen_any, np.exp(SHARPNESS * (score - best)), 0.0)
     if by_part:
         # A chosen view fades out where it grazes, so that the next one takes over without a seam.
         weight = weight * np.square(trust)
-    weight = weight / np.maximum(weight.sum(1, keepdims=True), 1e-9)
-    fused = (weight[..., None] * color).sum(1)
-    variance = (weight * np.square(color - fused[:, None]).mean(-1)).sum(1)
-    hit = np.where(seen_any, trust, 0).max(1)
-    top = np.where(seen_any, cosine, 0).max(1)
-
-    def to_map(values: NDArray[np.floating], channels: int) -> Tensor:
-        flat = torch.from_numpy(np.ascontiguousarray(values, np.float32)).view(-1, t, channels)
-        return template.scatter(flat).to(refs.images.device)
-
-    return TexelViews(
-        grid=to_map(grid, 2).view(b, n, 2, u, u).permute(0, 1, 3, 4, 2),
-        weight=to_map(weight, 1).view(b, n, u, u),
-        color=to_map(fused, 3),
-        hit=to_map(hit, 1),
-        cosine=to_map(top, 1),
-        variance=to_map(variance * 20, 1),
+    weight = weight / np.maximum(weight.sum(0, keepdims=True), 1e-9)
+    fused = (weight[..., None] * color).sum(0)
+    return PointViews(
+        grid=grid,
+        weight=weight.astype(np.float32),
+        color=fused.astype(np.float32),
+        hit=np.where(seen_any, trust, 0).max(0),
+        cosine=np.where(seen_any, cosine, 0).max(0),
+        variance=(weight * np.square(color - fused).mean(-1)).sum(0).astype(np.float32),
+        head_ranks=head_ranks,
     )
 
 
@@ -145,7 +202,7 @@ class _Look:
 
 
 def look(
-    template: Template,
+    template: BodyPoints,
     texels: PosedTexels,
     source: Source,
     viewmat: NDArray[np.float64],

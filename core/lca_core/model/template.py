@@ -1,13 +1,11 @@
 """The body as the network sees it: texels of the UV atlas on the rest body, and where they go when it poses.
 
-Wraps the body model and its atlas (``lca_core.body``) into per-texel tensors. Nothing here is learned.
-"Texel"
-always means one that can carry a Gaussian: inside the atlas and not on a cavity (mouth bag, eye sockets).
+The points of :mod:`lca_core.model.surface` on a UV grid, as per-texel tensors. "Texel" always means one that can
+carry a Gaussian: inside the atlas and not on a cavity (mouth bag, eye sockets).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,23 +19,14 @@ from torch import Tensor
 from lca.errors import InvalidInputError
 from lca_core.body.atlas import UvAtlas
 from lca_core.body.model import BodyModel
-from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
-from lca_core.body.rotation import axis_angle_to_matrix
+from lca_core.body.names import JOINT_INDEX
+from lca_core.body.points import locate as locate_on_body
+from lca_core.model.surface import BodyPoints, LocatedPoints, TemplateBody, array
 
 FILL_ANCHORS = 512
-KEPT_PEOPLE = 400
-"""Rest bodies kept in memory (0.5 MB each at 128 x 128): training meets the same people again and again."""
 
-
-class TemplateBody(Protocol):
-    """What is asked of a body model (``lca_core.body.BodyModel`` is one)."""
-
-    faces: Any
-    weights: Any
-
-    def rest(self, betas: Any, expression: Any) -> tuple[Any, Any]: ...
-
-    def forward(self, betas: Any, pose: Any, transl: Any, expression: Any) -> Any: ...
+Locate = Callable[[NDArray[np.int64], NDArray[np.int64], int], LocatedPoints]
+"""Texels of a grid of any size -> points of the body: rows (N,), columns (N,), size."""
 
 
 class TemplateAtlas(Protocol):
@@ -76,60 +65,33 @@ class RestMaps:
     joints: Tensor
 
 
-@dataclass
-class PosedTexels:
-    """One posed view: texel positions [T,3] and unit normals [T,3] in world space, mesh vertices [V,3]."""
-
-    position: NDArray[np.float32]
-    normal: NDArray[np.float32]
-    vertices: NDArray[np.float32]
-
-
-def array(value: Any) -> NDArray[Any]:
-    """A tensor or array as numpy."""
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-
-
-class Template:
-    """Per-texel constants of a body and an atlas.
+class Template(BodyPoints):
+    """Per-texel constants of a body and an atlas, see :class:`BodyPoints` for what every point has.
 
     Attributes:
         size: U. rows, cols: [T] int64 grid indices of the texels. carries: [U,U] bool.
-        corners [T,3], bary [T,3]: triangle corners behind each texel. weights: [T,55] template skin weights.
-        head_vertices: vertices that follow head, jaw or eyes. arm_faces [A,3], arm_texels [T] 0/1: forearms
-            and hands.
+        locate: finds single texels of finer grids; None where that is not supported.
     """
 
     def __init__(
-        self, body: TemplateBody, atlas: TemplateAtlas, build: Callable[[int], TemplateAtlas] | None = None
+        self,
+        body: TemplateBody,
+        atlas: TemplateAtlas,
+        build: Callable[[int], TemplateAtlas] | None = None,
+        locate: Locate | None = None,
     ) -> None:
-        self.body = body
-        self.atlas = atlas
-        self._build = build
         mask, cavity = array(atlas.mask).astype(bool), array(atlas.cavity).astype(bool)
+        self.atlas = atlas
+        self.locate = locate
+        self._build = build
         self.size = int(mask.shape[0])
         self.carries = mask & ~cavity
         self.rows, self.cols = np.nonzero(self.carries)
-        self.faces = np.ascontiguousarray(array(body.faces), np.int32)
-        self.corners = np.ascontiguousarray(array(atlas.tri)[self.rows, self.cols], np.int64)
+        super().__init__(body, array(atlas.tri)[self.rows, self.cols], array(atlas.bary)[self.rows, self.cols])
         self.island = torch.from_numpy(array(atlas.island).astype(np.int64))[None, None]
-        self.bary = np.ascontiguousarray(array(atlas.bary)[self.rows, self.cols], np.float32)
-        vertex_weights = np.ascontiguousarray(array(body.weights), np.float32)
-        self.vertex_weights = vertex_weights
-        weights = np.einsum("tk,tkj->tj", self.bary, vertex_weights[self.corners])
-        self.weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-        head = [JOINT_INDEX[n] for n in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf")]
-        arms = [i for i, name in enumerate(JOINT_NAMES) if is_lower_arm(name)]
-        in_arm = vertex_weights[:, arms].sum(1) > 0.5
-        self.arm_faces = np.ascontiguousarray(self.faces[in_arm[self.faces].all(1)])
-        self.arm_texels = in_arm[self.corners].all(1).astype(np.float32)
-        self.head_vertices = np.nonzero(vertex_weights[:, head].sum(1) > 0.5)[0]
         self.carries_map = torch.from_numpy(self.carries.astype(np.float32))[None, None]
         self._flat = torch.from_numpy(self.rows * self.size + self.cols)
-        self._people: OrderedDict[bytes, tuple[Tensor, Tensor, Tensor]] = OrderedDict()
         self._sizes: dict[int, Template] = {}
-        self._shapes: Tensor | None = None
-        self._pose_rows: tuple[Tensor, Tensor] | None = None
         self._spacing: NDArray[np.float32] | None = None
         self._kernel: Tensor | None = None
         self._nearest: Tensor | None = None
@@ -146,13 +108,8 @@ class Template:
         if self._build is None:
             raise InvalidInputError("This template was made for one grid size only.")
         if size not in self._sizes:
-            self._sizes[size] = Template(self.body, self._build(size), self._build)
+            self._sizes[size] = Template(self.body, self._build(size), self._build, self.locate)
         return self._sizes[size]
-
-    @property
-    def count(self) -> int:
-        """Number of texels T."""
-        return len(self.rows)
 
     def gather(self, maps: Tensor) -> Tensor:
         """[B,C,U,U] -> [B,T,C]."""
@@ -165,11 +122,6 @@ class Template:
         out[:, :, self._flat.to(values.device)] = values.transpose(1, 2)
         return out.view(b, c, self.size, self.size)
 
-    def on_texels(self, vertices: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Vertex values [V,C] -> texel values [T,C]."""
-        corners = vertices[self.corners]
-        return np.einsum("tk,tkc->tc", self.bary, corners).astype(np.float32)
-
     def rest(self, betas: Tensor) -> RestMaps:
         """Rest bodies of betas [B,50]; constant in training, so there is no gradient to betas."""
         entries = [self._rest(b) for b in betas.detach().cpu()]
@@ -180,24 +132,15 @@ class Template:
         normal = frame[..., 2].permute(0, 3, 1, 2)
         return RestMaps(position, normal, frame, self.spacing(position), joints)
 
-    def _rest(self, betas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        key = betas.numpy().tobytes()
-        if key in self._people:
-            self._people.move_to_end(key)
-            return self._people[key]
-        vertices, joints = self.body.rest(betas[None], None)
-        vertices = array(vertices).reshape(-1, 3).astype(np.float32)
+    def _frames(self, vertices: NDArray[np.float32]) -> NDArray[np.float32]:
         frames = array(self.atlas.frames(torch.from_numpy(vertices)))
-        frames = frames.reshape(self.size, self.size, 3, 3)[self.rows, self.cols].astype(np.float32)
-        result = (
-            torch.from_numpy(self.on_texels(vertices)),
-            torch.from_numpy(frames),
-            torch.from_numpy(array(joints).reshape(-1, 3).astype(np.float32)),
-        )
-        self._people[key] = result
-        if len(self._people) > KEPT_PEOPLE:
-            self._people.popitem(last=False)
-        return result
+        return frames.reshape(self.size, self.size, 3, 3)[self.rows, self.cols].astype(np.float32)
+
+    def following(self) -> NDArray[np.int64]:
+        """The next texel along the row [T], -1 where there is none."""
+        index = np.full((self.size, self.size + 1), -1, np.int64)
+        index[self.rows, self.cols] = np.arange(self.count)
+        return index[self.rows, self.cols + 1]
 
     def spacing(self, position: Tensor) -> Tensor:
         """Distance of neighbouring texels: position [B,3,U,U] -> [B,2,U,U] (along columns, along rows).
@@ -219,80 +162,6 @@ class Template:
         both = torch.cat([width, height], 1)
         return torch.where(both >= far, torch.full_like(both, 0.005), both).clamp(5e-4, 0.03)
 
-    def _forward(
-        self, betas: Any, pose: Any, transl: Any, expression: Any
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        def t(value: Any) -> Tensor:
-            return torch.as_tensor(array(value), dtype=torch.float32)
-
-        posed = self.body.forward(t(betas), t(pose), t(transl), t(expression))
-        return (
-            array(posed.vertices).astype(np.float32),
-            array(posed.transforms).astype(np.float32),
-            array(posed.joints).astype(np.float32),
-        )
-
-    def posed_vertices(self, betas: Any, pose: Any, transl: Any, expression: Any) -> NDArray[np.float32]:
-        """One person in N poses: betas [50], pose [N,55,3], transl [N,3], expression [N,52] -> [N,V,3]."""
-        n = len(pose)
-        same = np.repeat(array(betas)[None], n, 0)
-        return self._forward(same, pose, transl, expression)[0]
-
-    def transforms(self, betas: Any, pose: Any, transl: Any, expression: Any) -> NDArray[np.float32]:
-        """Rest-to-posed joint transforms [N,55,4,4] of one person in N poses."""
-        same = np.repeat(array(betas)[None], len(pose), 0)
-        return self._forward(same, pose, transl, expression)[1]
-
-    def posed(
-        self,
-        betas: Any,
-        pose: Any,
-        transl: Any,
-        expression: Any,
-        offset: NDArray[np.floating] | None = None,
-    ) -> list[PosedTexels]:
-        """One person in N poses, optionally dressed.
-
-        Args:
-            betas [50], pose [N,55,3], transl [N,3], expression [N,52].
-            offset: [T,3] metres in the rest tangent frame (clothing); turned with the skin.
-        """
-        n = len(pose)
-        same = np.repeat(array(betas)[None], n, 0)
-        vertices, transforms, _ = self._forward(same, pose, transl, expression)
-        frames = self._rest(torch.as_tensor(array(betas), dtype=torch.float32))[1].numpy()
-        local = frames[:, :, 2]
-        dressed = None if offset is None else np.einsum("tij,tj->ti", frames, offset).astype(np.float32)
-        lift = None if dressed is None else self._vertex_lift(dressed, vertices.shape[1])
-        out = []
-        for i in range(n):
-            turn = (self.weights @ transforms[i, :, :3, :3].reshape(-1, 9)).reshape(-1, 3, 3)
-            normal = np.einsum("tab,tb->ta", turn, local)
-            normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
-            position, mesh = self.on_texels(vertices[i]), vertices[i]
-            if dressed is not None and lift is not None:
-                position = position + np.einsum("tab,tb->ta", turn, dressed)
-                mesh = mesh + self._skin_vectors(lift, transforms[i])
-            out.append(PosedTexels(position.astype(np.float32), normal.astype(np.float32), mesh))
-        return out
-
-    def _vertex_lift(self, dressed: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-        """Texel displacements [T,3] -> mean displacement of each vertex [V,3]."""
-        total = np.zeros((count, 3))
-        weight = np.zeros(count)
-        for k in range(3):
-            w = self.bary[:, k]
-            weight += np.bincount(self.corners[:, k], w, count)
-            for c in range(3):
-                total[:, c] += np.bincount(self.corners[:, k], w * dressed[:, c], count)
-        return (total / np.maximum(weight, 1e-6)[:, None]).astype(np.float32)
-
-    def _skin_vectors(
-        self, vectors: NDArray[np.float32], transforms: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        turn = (self.vertex_weights @ transforms[:, :3, :3].reshape(-1, 9)).reshape(-1, 3, 3)
-        return np.einsum("vab,vb->va", turn, vectors).astype(np.float32)
-
     def corrective(self, betas: Tensor, pose: Tensor, expression: Tensor) -> Tensor:
         """Displacement that the template itself adds before skinning: [B,3,U,U] metres, tangent frame.
 
@@ -304,43 +173,6 @@ class Template:
         moved = self.rest_corrective(pose.detach().cpu(), expression.detach().cpu())
         local = (frames.transpose(2, 3) @ moved[..., None])[..., 0]
         return self.scatter(local).to(betas.device)
-
-    def rest_corrective(self, pose: Tensor, expression: Tensor) -> Tensor:
-        """The same displacement per texel in rest-space axes, [B,T,3]; it does not depend on the betas.
-
-        pose [B,55,3], expression [B,52], on the CPU.
-        """
-        if self._shapes is None:
-            self._shapes, self._pose_rows = self._corrective_tables()
-        moved = (expression.float() @ self._shapes.T).view(len(expression), -1, 3)
-        if self._pose_rows is not None and isinstance(self.body, BodyModel):
-            texels, mix = self._pose_rows
-            per_vertex = self.body.pose_correctives(axis_angle_to_matrix(pose.float()))
-            moved = moved.index_add(1, texels, mix @ per_vertex)
-        return moved
-
-    def _corrective_tables(self) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """Expression shapes on texels [3T,52]; texels [R] moved by pose correctives, mix [R,rows]."""
-        one = torch.zeros(1, 50)
-        neutral = array(self.body.rest(one, None)[0])[0]
-        units = array(self.body.rest(one.expand(52, -1), torch.eye(52))[0]) - neutral
-        shapes = np.stack([self.on_texels(unit).reshape(-1) for unit in units], 1)
-        pose_rows = None
-        if isinstance(self.body, BodyModel) and len(self.body.pose_rows):
-            slot = np.full(len(neutral), -1)
-            slot[array(self.body.pose_rows)] = np.arange(len(self.body.pose_rows))
-            corner_slots = slot[self.corners]
-            texels = np.nonzero((corner_slots >= 0).any(1))[0]
-            mix = np.zeros((len(texels), len(self.body.pose_rows)), np.float32)
-            for k in range(3):
-                has = corner_slots[texels, k] >= 0
-                np.add.at(mix, (np.nonzero(has)[0], corner_slots[texels[has], k]), self.bary[texels[has], k])
-            pose_rows = torch.from_numpy(texels), torch.from_numpy(mix)
-        return torch.from_numpy(shapes), pose_rows
-
-    def rest_normals(self) -> NDArray[np.float32]:
-        """Unit normals [T,3] on the mean body at rest."""
-        return self._rest(torch.zeros(50))[1].numpy()[:, :, 2]
 
     def typical_spacing(self) -> NDArray[np.float32]:
         """Texel size [T] in metres on the mean body."""
@@ -382,12 +214,6 @@ class Template:
         return torch.from_numpy(self.weights[:, head].sum(1) > 0.5)
 
 
-def is_lower_arm(name: str) -> bool:
-    """Whether a joint moves a forearm, a hand or a finger."""
-    bare = name.removeprefix("left_").removeprefix("right_")
-    return bare in ("elbow", "wrist") or (bare[-1] in "123" and not bare.startswith("spine"))
-
-
 def fill_kernel(points: Tensor, anchors: Tensor, head: Tensor) -> Tensor:
     """How much each anchor [A,3] tells about the colour at each point [T,3] of the rest body, [T,A].
 
@@ -416,7 +242,10 @@ def _load(size: int) -> Template:
     def build(grid: int) -> TemplateAtlas:
         return UvAtlas.build(body, grid)
 
-    return Template(body, build(size), build)
+    def locate(rows: NDArray[np.int64], cols: NDArray[np.int64], grid: int) -> LocatedPoints:
+        return locate_on_body(body, rows, cols, grid)
+
+    return Template(body, build(size), build, locate)
 
 
 @lru_cache(maxsize=1)

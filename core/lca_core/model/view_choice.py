@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lca_core.body.names import ARKIT_INDEX, JOINT_NAMES
-from lca_core.model.template import Template
+from lca_core.model.surface import BodyPoints
 
 RANK_PENALTY = 0.3
 """Score lost per rank; with the fusion's sharpness the second best view weighs 1.5 % where both see a texel
@@ -38,37 +38,39 @@ def part_of_joint(name: str) -> str:
     return "torso"
 
 
-def texel_parts(template: Template) -> NDArray[np.int64]:
+PARTS: tuple[str, ...] = tuple(sorted({part_of_joint(name) for name in JOINT_NAMES}))
+HEAD_FRONT = PARTS.index("head") * 2
+"""Part number of the face."""
+
+
+def texel_parts(template: BodyPoints) -> NDArray[np.int64]:
     """Part number of each texel [T]; front and back of a part are chosen apart, because no view shows
     both."""
-    names = [part_of_joint(name) for name in JOINT_NAMES]
-    order = sorted(set(names))
-    part = np.array([order.index(name) for name in names])[template.weights.argmax(1)]
+    part = np.array([PARTS.index(part_of_joint(name)) for name in JOINT_NAMES])[template.weights.argmax(1)]
     return part * 2 + (template.rest_normals()[:, 2] < -0.1)
 
 
-def part_bias(
-    template: Template,
+def part_ranks(
+    template: BodyPoints,
     trust: NDArray[np.float32],
     score: NDArray[np.float32],
     color: NDArray[np.float32],
     expression: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """What to add to the score of every view at every texel.
+) -> dict[int, NDArray[np.int64]]:
+    """Which view is best for which part.
 
     Args:
         trust, score: [N,T] of the inverse texture map; score is -inf where a view is void.
         color: [N,T,3] sRGB 0-1. expression: [N,52] ARKit of each view.
 
     Returns:
-        [N,T], 0 for the best view of a texel's part, lower for the others.
+        rank [N] of the views, 0 = best, for each part number of :func:`texel_parts`.
     """
     parts = texel_parts(template)
-    bias = np.zeros_like(trust)
+    ranks = {}
     safe = np.where(np.isfinite(score), score, 0.0)
     detail = _detail(template, color, trust)
     facing = template.rest_normals()[:, 2]
-    head = sorted({part_of_joint(name) for name in JOINT_NAMES}).index("head")
     # Open eyes and a closed mouth make the better neutral face.
     calm = 1.0 - 0.6 * expression[:, BLINKS].mean(1) - 0.4 * expression[:, MOUTH].max(1)
     for part in np.unique(parts):
@@ -78,20 +80,25 @@ def part_bias(
         quality = (trust[:, texels] * safe[:, texels] * middle).sum(1) / max(float(middle.sum()), 1e-6)
         sharp = detail[:, texels].sum(1) / np.maximum(trust[:, texels].sum(1), 1e-6)
         quality = quality * sharp / max(float(sharp.max()), 1e-6)
-        if part // 2 == head:
+        if part // 2 == HEAD_FRONT // 2:
             quality = quality * np.clip(calm, 0.2, 1.0)
-        rank = np.argsort(np.argsort(-quality, kind="stable"), kind="stable")
-        bias[:, texels] = -RANK_PENALTY * rank[:, None]
-    return bias
+        ranks[int(part)] = np.argsort(np.argsort(-quality, kind="stable"), kind="stable")
+    return ranks
+
+
+def rank_bias(template: BodyPoints, ranks: dict[int, NDArray[np.int64]]) -> NDArray[np.float32]:
+    """What to add to the score of every view at every texel [N,T]: 0 for the best view of the texel's part."""
+    table = np.zeros((max(ranks) + 1, len(next(iter(ranks.values())))), np.float32)
+    for part, rank in ranks.items():
+        table[part] = -RANK_PENALTY * rank
+    return np.ascontiguousarray(table[texel_parts(template)].T)
 
 
 def _detail(
-    template: Template, color: NDArray[np.float32], trust: NDArray[np.float32]
+    template: BodyPoints, color: NDArray[np.float32], trust: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Contrast to the next texel along a row [N,T], weighted by trust: motion blur lowers it."""
-    index = np.full((template.size, template.size + 1), -1, np.int64)
-    index[template.rows, template.cols] = np.arange(template.count)
-    following = index[template.rows, template.cols + 1]
+    following = template.following()
     valid = following >= 0
     step = np.zeros_like(trust)
     step[:, valid] = np.abs(color[:, valid] - color[:, following[valid]]).mean(-1)
