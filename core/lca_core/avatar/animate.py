@@ -2,7 +2,9 @@
 
 Two ways, one door (ARCHITECTURE "Two ways to animate"): by default the linear correctives of the file are
 used (the baked rig, what every client does); with a `Correction` the network computes them per frame.
-Skinning is the same four-influence linear blend skinning in both (docs/avatar-file.md).
+Skinning is the same four-influence linear blend skinning in both (docs/avatar-file.md). The baked rig runs as
+one fused kernel (``lca_core.splat.posing``); a `LinearCorrection` passed by hand goes step by step like any
+other correction and is the kernel's clear twin.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from lca_core.body.lbs import joint_transforms
 from lca_core.body.names import JOINT_INDEX
 from lca_core.body.rotation import axis_angle_to_matrix
 from lca_core.splat import GaussianSet
+from lca_core.splat.posing import FusedRig, Values
 from lca_core.splat.skinning import skin_gaussians
 
 EYES = (JOINT_INDEX["left_eye_smplhf"], JOINT_INDEX["right_eye_smplhf"])
@@ -82,7 +85,8 @@ class Animator:
     """
 
     def __init__(self, avatar: Avatar, correction: Correction | None = None) -> None:
-        self._correction = correction or LinearCorrection(avatar)
+        self._correction = correction
+        self._rig = _fused(avatar) if correction is None else None
         self._means = np.asarray(avatar.canonical.means, np.float32)
         self._quats = np.asarray(avatar.canonical.quats, np.float32)
         self._log_scales = np.log(np.asarray(avatar.canonical.scales, np.float32))
@@ -95,8 +99,16 @@ class Animator:
 
     def evaluate(self, frame: PoseFrame) -> GaussianSet:
         """Corrections, then LBS, then the root translation; world metres. Opacities never change."""
+        if self._rig is not None:
+            posed = self._rig.pose(frame.joint_rotations, frame.gaze, frame.arkit, frame.translation)
+            means, quats, scales, sh = posed
+            return GaussianSet(means, quats, scales, self._opacities, sh)
+        assert self._correction is not None
+        return self._evaluate_stepwise(frame, self._correction)
+
+    def _evaluate_stepwise(self, frame: PoseFrame, correction: Correction) -> GaussianSet:
         rotations = local_rotations(frame)
-        deltas = self._correction(frame, rotations.numpy())
+        deltas = correction(frame, rotations.numpy())
         means = self._means + deltas.means
         quats = self._quats + deltas.quats
         quats /= np.linalg.norm(quats, axis=1, keepdims=True)
@@ -122,6 +134,25 @@ class Animator:
         """Posed joint positions (55, 3) in metres."""
         posed, _ = joint_transforms(local_rotations(frame)[None], self._joints[None], self._parents)
         return posed[0].numpy() + frame.translation
+
+
+def _fused(avatar: Avatar) -> FusedRig:
+    rest, change, skinning = avatar.canonical, avatar.correctives, avatar.skinning
+    return FusedRig(
+        Values(rest.means, rest.quats, rest.scales, rest.sh[:, 0]),
+        rest.sh,
+        Values(change.arkit_means, change.arkit_quats, change.arkit_log_scales, change.arkit_sh0),
+        change.arkit_ptr,
+        change.arkit_index,
+        Values(change.pose_means, change.pose_quats, change.pose_log_scales, change.pose_sh0),
+        change.pose_basis,
+        change.pose_mean,
+        skinning.joint_indices,
+        skinning.joint_weights,
+        skinning.joints,
+        [int(parent) for parent in skinning.parents],
+        EYES,
+    )
 
 
 def local_rotations(frame: PoseFrame) -> torch.Tensor:

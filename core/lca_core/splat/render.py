@@ -269,11 +269,14 @@ def _run_cpu(
 
 
 def warmup() -> None:
-    """Compile (or load from the cache) the CPU kernels for RGB and RGB + depth, forward and backward.
+    """Compile (or load from the cache) the CPU kernels: posing, and RGB and RGB + depth, both directions.
 
     About 10-20 s of CPU time the first time on a machine, under a second afterwards. Services call it at
     start.
     """
+    from lca_core.splat.posing import warm_posing
+
+    warm_posing()
     eye = torch.eye(4)[None]
     k = torch.tensor([[[8.0, 0.0, 8.0], [0.0, 8.0, 8.0], [0.0, 0.0, 1.0]]])
     modes: tuple[RenderMode, ...] = ("RGB", "RGB+D")
