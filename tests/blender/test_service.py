@@ -142,3 +142,45 @@ else:
         states = [job.state for job in client.list_jobs()]
         assert states == [job_pb2.JOB_STATE_CANCELLED]
         assert [avatar.name for avatar in client.list_avatars()] == [running[2]]
+
+
+def test_an_artist_creates_an_avatar_from_a_clip_and_poses_it(blender: Callable[[str], str]) -> None:
+    """Clip -> service -> rigged avatar in the scene, whose mesh and splats follow two poses."""
+    clip = ROOT / "core" / "lca_core" / "data" / "assets" / "sample_clip.mp4"
+    blender(f"""
+import numpy as np
+from lca_avatars.bl import pose
+from lca_bridge.wire.skin import BakedRig, pose_proxy
+from lca_bridge.wire.package import read_package
+
+assert bpy.ops.lca.create_avatar(filepath={str(clip)!r}, avatar_name="Sample", **where) == {{"FINISHED"}}
+rig = importer.find_avatar(bpy.context.object)
+proxy, splats = importer.part(rig, "proxy"), importer.part(rig, "splats")
+assert len([b for b in rig.data.bones if b.use_deform]) == 55
+importer.set_display(proxy, splats, "BOTH")
+assert len(proxy.data.shape_keys.key_blocks) == 53 and rig["lca_gaussians"] > 10000
+(package_path,) = sorted(Path(bpy.app.tempdir).rglob("*.lca"))
+package = read_package(package_path)
+names = package.rig["joint_names"]
+seen = []
+for frame in (0, 1):
+    rotations, arkit = np.zeros((55, 3)), np.zeros(52)
+    if frame:
+        rotations[16, 2], rotations[18, 1], rotations[25, 2], arkit[17] = -0.9, -0.6, -1.0, 0.8
+    pose.apply_pose(rig, names, rotations, arkit={{"jawOpen": float(arkit[17])}})
+    graph = bpy.context.evaluated_depsgraph_get()
+    posed = proxy.evaluated_get(graph).data
+    points = np.empty(len(posed.vertices) * 3, np.float32)
+    posed.vertices.foreach_get("co", points)
+    expected = pose_proxy(package, rotations, arkit=arkit)
+    error = np.linalg.norm(points.reshape(-1, 3) - expected, axis=1)
+    assert error.max() < 2e-3, (frame, error.max())
+    cloud = splats.evaluated_get(graph).data
+    at = np.empty(len(cloud.points) * 3, np.float32)
+    cloud.attributes["position"].data.foreach_get("vector", at)
+    seen.append(at.reshape(-1, 3).copy())
+    baked = BakedRig(package).pose(rotations, arkit=arkit).means
+    distance = np.linalg.norm(at.reshape(-1, 3) - baked, axis=1)
+    assert distance.mean() < 3e-3, (frame, distance.mean())
+assert np.linalg.norm(seen[1] - seen[0], axis=1).max() > 0.2
+""")

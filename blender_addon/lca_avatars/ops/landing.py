@@ -108,7 +108,7 @@ def download_folder() -> Path:
     base = __package__.rpartition(".")[0]
     if base.startswith("bl_ext."):
         return Path(bpy.utils.extension_path_user(base, path="avatars", create=True))
-    return Path(tempfile.mkdtemp(prefix="lca_avatars_"))
+    return Path(tempfile.mkdtemp(prefix="lca_avatars_", dir=bpy.app.tempdir))
 
 
 def _tick() -> float | None:
