@@ -26,6 +26,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=blender_addon $(BIN)/mypy --explicit-package-bases blender_addon/*.py blender_addon/lca_avatars
 
 test: lint
 	$(BIN)/python -m pytest -q
