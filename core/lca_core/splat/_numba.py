@@ -226,11 +226,14 @@ class Rasterize(torch.autograd.Function):
                 part = slice(first, first + CHUNK)
                 channels = _use_features(state, colours[:, part]) if d > CHUNK else (0,) * d
                 columns = _raster.MOMENTS + len(channels) + 2 * len(absolute)
-                grads = np.empty((state.lists.size, columns), np.float32)
+                # one worker adds up in place; several write every entry, then add in the same order
+                direct = (0,) if state.raster_workers == 1 else ()
+                rows = len(state.records) if direct else state.lists.size
+                grads = (np.zeros if direct else np.empty)((rows, columns), np.float32)
                 share(
                     _raster.raster_backward, state.raster_workers,
                     state.tiles, state.ends, state.lists, state.records, width, height, state.tiles_x,
-                    channels, absolute,
+                    channels, absolute, direct,
                     np.ascontiguousarray(image[v].numpy()[..., part]), through[v].numpy(),
                     np.ascontiguousarray(cotangent[..., part]), alpha, grads,
                 )  # fmt: skip
@@ -239,7 +242,7 @@ class Rasterize(torch.autograd.Function):
                 share(
                     _raster.reduce_gradients, state.workers,
                     state.order, state.starts, state.boxes, state.slots, state.records, opaque, grads,
-                    channels, absolute, g_means2d[v].numpy(), g_conics[v].numpy(),
+                    channels, absolute, direct, g_means2d[v].numpy(), g_conics[v].numpy(),
                     g_opacities[v].numpy(), target, g_absolute[v].numpy(),
                 )  # fmt: skip
                 if d > CHUNK:

@@ -1,8 +1,8 @@
 """Blending on the CPU: tiles of 8x8 pixels, front to back, forward and backward.
 
-In: records and tile lists of ``_tiles``. Out: feature image and transmittance; backward, one row of
-gradients per list entry, then their sum per Gaussian through the inverse map (no atomics, the same bits on
-any number of threads).
+In: records and tile lists of ``_tiles``. Out: feature image and transmittance; backward, the gradients of
+each Gaussian, summed over its tiles in tile order: one worker adds them up as it goes, several write one row
+per list entry and add afterwards through the inverse map (no atomics, same bits on any number of threads).
 
 All 64 pixels are updated by branch-free selects so that the loop becomes SIMD code; a tile's state lies in
 one scratch row at constant offsets, which tells the compiler that nothing overlaps. The transmittance of a
@@ -30,8 +30,8 @@ LN2 = F(0.6931471805599453)
 # 2^f on [-1, 0], relative error 7.5e-8 (weighted minimax fit)
 E0, E1, E2 = F(0.9999999250632793), F(0.6931422525823581), F(0.24017218916789745)
 E3, E4, E5 = F(0.055279722366873396), F(0.00918861149532521), F(0.0009387882453742169)
-P_T, P_X, P_Y, P_0, P_1, P_2, P_3, P_S = 0, 64, 128, 192, 256, 320, 384, 448
-SCRATCH = 512
+P_T, P_X, P_Y, P_0, P_1, P_2, P_3, P_S, P_G = 0, 64, 128, 192, 256, 320, 384, 448, 512
+SCRATCH = 528
 MOMENTS = 6  # gradient columns before the features; after them, with absgrad, two more
 
 
@@ -134,10 +134,11 @@ def raster_forward(
 
 @pixel
 def _backward_tile(
-    tile, ends, lists, records, width, height, tiles_x, channels, absolute,
+    tile, ends, lists, records, width, height, tiles_x, channels, absolute, direct,
     s, image, through, g_image, g_alpha, grads,
 ):  # fmt: skip
     d = len(channels)
+    columns = MOMENTS + d + 2 * len(absolute)
     x0, y0 = (tile % tiles_x) * 8, (tile // tiles_x) * 8
     w, h = min(8, width - x0), min(8, height - y0)
     for p in range(64):
@@ -216,22 +217,22 @@ def _backward_tile(
             if len(absolute) > 0:
                 ax += abs(TWO * a * gx + b * gy)
                 ay += abs(b * gx + TWO * c * gy)
-        grads[k, 0] = m0
-        grads[k, 1] = mx
-        grads[k, 2] = my
-        grads[k, 3] = mxx
-        grads[k, 4] = mxy
-        grads[k, 5] = myy
-        grads[k, 6] = q0
+        s[P_G], s[P_G + 1], s[P_G + 2], s[P_G + 3], s[P_G + 4], s[P_G + 5] = m0, mx, my, mxx, mxy, myy
+        s[P_G + 6] = q0
         if d > 1:
-            grads[k, 7] = q1
+            s[P_G + 7] = q1
         if d > 2:
-            grads[k, 8] = q2
+            s[P_G + 8] = q2
         if d > 3:
-            grads[k, 9] = q3
+            s[P_G + 9] = q3
         if len(absolute) > 0:
-            grads[k, MOMENTS + d] = ax
-            grads[k, MOMENTS + d + 1] = ay
+            s[P_G + MOMENTS + d] = ax
+            s[P_G + MOMENTS + d + 1] = ay
+        for m in range(columns):
+            if len(direct) > 0:
+                grads[r, m] += s[P_G + m]
+            else:
+                grads[k, m] = s[P_G + m]
         if (k & 7) == 7:
             best = -ONE
             for p in range(64):
@@ -239,51 +240,60 @@ def _backward_tile(
             if best <= ZERO:
                 stopped = k + 1
                 break
-    for k in range(stopped, end):
-        for c in range(grads.shape[1]):
-            grads[k, c] = ZERO
+    if len(direct) == 0:
+        for k in range(stopped, end):
+            for m in range(columns):
+                grads[k, m] = ZERO
 
 
 @kernel
 def raster_backward(
-    worker, workers, tiles, ends, lists, records, width, height, tiles_x, channels, absolute,
+    worker, workers, tiles, ends, lists, records, width, height, tiles_x, channels, absolute, direct,
     image, through, g_image, g_alpha, grads,
 ):  # fmt: skip
-    """Gradients per list entry.
+    """Gradients per list entry or, with one worker, per record.
 
     Args:
         absolute: ``(0,)`` adds the two columns of absolute pixel-position gradients, ``()`` does not.
+        direct: ``(0,)`` adds entries up per record at once (one worker; tiles must come in ascending order),
+            ``()`` writes one row per entry.
         image, through: what :func:`raster_forward` wrote; ``g_image``, ``g_alpha``: (H, W, D), (H, W)
             cotangents.
-        grads: (entries, 6 + D [+ 2]) float32, output: moments of dL/dlog(alpha) (1, dx, dy, dx^2, dx dy,
-            dy^2), features.
+        grads: (records, zeroed, or entries; 6 + D [+ 2]) float32, output: moments of dL/dlog(alpha) (1, dx,
+            dy, dx^2, dx dy, dy^2), features.
     """
     n = tiles.shape[0]
     scratch = np.empty(SCRATCH, np.float32)
     for i in range(worker, n, workers):
         _backward_tile(
-            tiles[i], ends, lists, records, width, height, tiles_x, channels, absolute,
+            tiles[i], ends, lists, records, width, height, tiles_x, channels, absolute, direct,
             scratch, image, through, g_image, g_alpha, grads,
         )  # fmt: skip
 
 
 @kernel
 def reduce_gradients(
-    worker, workers, order, starts, boxes, slots, records, opacities, grads, channels, absolute,
+    worker, workers, order, starts, boxes, slots, records, opacities, grads, channels, absolute, direct,
     g_means2d, g_conics, g_opacities, g_features, g_absolute,
 ):  # fmt: skip
-    """Sum list entries per Gaussian, always in tile order, and turn moments into gradients; **adds** to the
-    outputs."""
+    """Sum list entries per Gaussian (unless ``direct`` did), always in tile order, and turn moments into
+    gradients; **adds** to the outputs."""
     d = len(channels)
+    columns = MOMENTS + d + 2 * len(absolute)
     count = records.shape[0]
     step = (count + workers - 1) // workers
     total = np.empty(16, np.float32)
     for r in range(min(count, worker * step), min(count, (worker + 1) * step)):
-        total[:] = ZERO
-        for j in range(starts[r], starts[r] + boxes[r, 0]):
-            k = slots[j]
-            for c in range(grads.shape[1]):
-                total[c] += grads[k, c]
+        if len(direct) > 0:
+            for m in range(columns):
+                total[m] = grads[r, m]
+        else:
+            for m in range(columns):
+                total[m] = ZERO
+            for j in range(starts[r], starts[r] + boxes[r, 0]):
+                k = slots[j]
+                for m in range(columns):
+                    total[m] += grads[k, m]
         g = order[r]
         a, b, c2 = records[r, 2], records[r, 3], records[r, 4]
         # records hold -log2(e)/2 * conic; ln(2) brings the derivative of the exponent back to natural
