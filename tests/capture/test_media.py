@@ -30,7 +30,11 @@ def demo(media: Path) -> tuple[Capture, list[tuple[str, float, str]], float]:
 def test_demo_meets_the_bars(demo) -> None:
     capture, _, seconds = demo
     assert capture.metrics["body_error_percent"] < 0.55
-    assert capture.metrics["iou"] > 0.80
+    assert capture.metrics["body_error_percent_median"] < 0.5
+    # The bare body under loose clothes: a higher overlap would mean that it wears them as fat.
+    assert 0.75 < capture.metrics["iou"] < 0.86
+    turns = [abs(y) for y in capture.metrics["body_yaw_degrees"]]
+    assert max(turns) > 25  # the standing start is not all there is
     assert 1.5 < capture.height_m < 1.9
     assert np.abs(capture.betas).max() < 4
     assert seconds < 40

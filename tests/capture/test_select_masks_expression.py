@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -17,7 +19,15 @@ from lca_core.capture.face import FaceResult
 from lca_core.capture.masks import clean_foreground, refine_mask, trimap
 from lca_core.capture.networks import Roi
 from lca_core.capture.pose import POSE_INDEX, PoseResult
-from lca_core.capture.select import Observation, body_yaw, choose_frames, sharpness
+from lca_core.capture.select import (
+    Observation,
+    arms_clear,
+    body_yaw,
+    choose,
+    choose_frames,
+    frame_report,
+    sharpness,
+)
 
 
 def turned_pose(yaw: float) -> PoseResult:
@@ -88,6 +98,23 @@ def test_blur_and_cut_off_bodies_are_left_out() -> None:
     chosen, notes = choose_frames(seen, 6)
     assert all(o.sharpness > 50 and o.coverage == 1.0 for o in chosen)
     assert any("back was not seen" in n for n in notes) and any("left hand" in n for n in notes)
+
+
+def test_standing_still_is_not_taken_again_and_again() -> None:
+    """Sixteen frames of the same stance and two with raised arms: both arms frames, few of the others."""
+    seen = [observation(i, 0.0, face=True) for i in range(18)]
+    for i in (7, 12):
+        for part, x in (("left_wrist", 100), ("right_wrist", -100), ("left_elbow", 60), ("right_elbow", -60)):
+            j = POSE_INDEX[part]
+            seen[i].pose.points[j] = (100 + x, 60 - i)
+            seen[i].pose.world[j] = (x / 100, -0.4 - 0.1 * i, 0.0)
+    choice = choose(seen, 8)
+    assert {7, 12} <= set(choice.taken) and len(choice.taken) == 6  # the least number, though eight fit
+    assert arms_clear(seen[7].pose) > 0.9 > 0.1 > arms_clear(seen[0].pose)
+    table = frame_report(seen, choice, list(range(0, 36, 2)), [0.1 * i for i in range(18)])
+    assert table["used"] == [2 * i for i in choice.taken]
+    assert len(table["frames"]) == 18 and all(r["why"] for r in table["frames"])
+    assert json.loads(json.dumps(table)) == table
 
 
 def test_photos_are_all_kept() -> None:

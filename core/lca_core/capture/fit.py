@@ -36,7 +36,11 @@ STAGES = ((60, 0.03), (150, 0.04), (180, 0.02))
 
 @dataclass(frozen=True)
 class FitWeights:
-    """Weights of the terms; see the module text and ``_loss`` for their residuals."""
+    """Weights of the terms; see the module text and ``_loss`` for their residuals.
+
+    ``contour`` pulls the body out to the mask's edge and so dresses it in its own fat: it stays far below
+    ``outside``, and edges up to ``slack`` percent of the body size away count as clothes.
+    """
 
     limbs: tuple[float, float] = (20.0, 8.0)
     hand_points: float = 1.0
@@ -44,7 +48,8 @@ class FitWeights:
     head: float = 6.0
     face: float = 40.0
     outside: float = 8.0
-    contour: float = 8.0
+    contour: float = 1.0
+    slack: float = 1.2
     focal: float = 20.0
     betas: float = 0.1
     smooth: float = 10.0
@@ -362,8 +367,7 @@ class _Problem:
         inside = ((skin >= 0) & (skin < t.sizes[:, None])).all(-1)
         outside = (geman_mcclure(far, 4.0) * inside).mean(1)
         gap = torch.cdist(t.contour, skin).amin(-1) / t.percent[:, None]
-        # Samples are about one percent apart, so smaller gaps say nothing.
-        cover = (t.contour_weights * geman_mcclure(torch.relu(gap - 0.7), 5.0)).mean(1)
+        cover = (t.contour_weights * geman_mcclure(torch.relu(gap - w.slack), 5.0)).mean(1)
         return w.outside * outside + w.contour * cover
 
     # ---- result

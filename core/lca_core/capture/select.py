@@ -22,6 +22,15 @@ BODY_POINTS = [POSE_INDEX[f"{s}_{p}"] for s in ("left", "right") for p in
 SHOULDERS = [POSE_INDEX["left_shoulder"], POSE_INDEX["right_shoulder"]]
 HIPS = [POSE_INDEX["left_hip"], POSE_INDEX["right_hip"]]
 
+MIN_REFERENCES = 6
+"""So many are taken even when they repeat each other: they average out the landmarks' noise."""
+BLURRED, BLURRED_SIDE, BLURRED_FACE = 0.42, 0.33, 0.15
+"""Sharpness below these shares of the clip's sharp frames rules a frame out (fronts; sides and backs, which
+have less detail; faces)."""
+FRONT = np.radians(40.0)
+REPEAT_TURN, REPEAT_MOVE = np.radians(12.0), 0.08
+"""A frame repeats another below these: radians, metres of the mean joint."""
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -92,6 +101,14 @@ def face_sharpness(frame: NDArray[np.uint8], face: FaceResult | None, side: int 
     return float((ndimage.laplace(grey.astype(np.float32).mean(2)) ** 2).mean())
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which observations were taken (positions in time order), and a reason for every observation."""
+
+    taken: list[int]
+    reasons: dict[int, str]
+
+
 def choose_frames(
     seen: list[Observation],
     max_references: int = 8,
@@ -105,33 +122,56 @@ def choose_frames(
         seen: observations of the sampled frames.
         max_references: upper limit.
         kind: ``"images"`` keeps every photo up to the limit (somebody chose them), ``"video"`` also drops
-            blur.
+            blur and frames that repeat what is already there.
         labels: what the notes call sample i; "sample i" by default.
 
     Returns:
         (chosen, notes): one note per chosen frame and one per thing that was never visible.
     """
+    choice = choose(seen, max_references, kind=kind)
+    picked = [seen[i] for i in choice.taken]
+    notes = [
+        f"{labels[seen[i].index] if labels else f'sample {seen[i].index}'}: {choice.reasons[i]}"
+        for i in choice.taken
+    ]
+    return picked, notes + (missing_views(picked) if picked else [])
+
+
+def choose(seen: list[Observation], max_references: int = 8, *, kind: str = "video") -> Choice:
+    """As :func:`choose_frames`, with a reason for every frame, taken or not."""
     if not seen:
-        return [], []
+        return Choice([], {})
     sharp = np.array([o.sharpness for o in seen])
     rank = sharp / max(np.percentile(sharp, 80), 1e-6)
-    quality = np.clip(rank / 0.6, 0, 1) + np.array([1.5 * o.coverage for o in seen])
-    quality += np.array([0.25 * sum(h is not None for h in o.hands) for o in seen])
-    faces = np.array([o.face_sharpness for o in seen])
-    if faces.any():  # a blurred face spoils an avatar more than a blurred sleeve
-        quality += 0.5 * np.clip(faces / max(np.percentile(faces[faces > 0], 80), 1e-6) / 0.6, 0, 1)
     coverage = np.array([o.coverage for o in seen])
+    quality = np.clip(rank / 0.6, 0, 1) + 1.5 * coverage
+    quality += np.array([0.25 * sum(h is not None for h in o.hands) for o in seen])
+    quality += np.array([0.6 * arms_clear(o.pose) for o in seen])
+    faces = np.array([o.face_sharpness for o in seen])
+    face_rank = np.ones(len(seen))
+    if faces.any():  # a blurred face spoils an avatar more than a blurred sleeve
+        face_rank = faces / max(np.percentile(faces[faces > 0], 80), 1e-6)
+        quality += 0.5 * np.clip(face_rank / 0.6, 0, 1)
+    reasons = dict.fromkeys(range(len(seen)), "nothing new beside the chosen frames")
     allowed = np.ones(len(seen), bool)
-    if kind == "video" and len(seen) > max_references:
-        allowed = (rank > 0.25) & (coverage >= 0.75 * coverage.max())
-        if allowed.sum() < min(max_references, len(seen)):
-            best = np.argsort(-quality)[: min(max_references, len(seen))]
-            allowed[best] = True
+    limited = kind == "video" and len(seen) > min(max_references, MIN_REFERENCES)
+    if limited:
+        frontal_face = np.array([o.face is not None and abs(o.face.yaw) < FRONT for o in seen])
+        front = np.array([abs(o.yaw) < np.radians(50.0) for o in seen])
+        blurred_face = frontal_face & (face_rank < BLURRED_FACE)
+        for bad, why in (
+            (coverage < 0.75 * coverage.max(), "less of the body is visible than elsewhere"),
+            (blurred_face, "the face is blurred"),
+            (rank < np.where(front, BLURRED, BLURRED_SIDE), "the person is blurred"),
+        ):
+            allowed &= ~bad
+            reasons |= dict.fromkeys(np.flatnonzero(bad).tolist(), why)
+        wanted = min(max_references, MIN_REFERENCES, len(seen))
+        if allowed.sum() < wanted:
+            allowed[np.argsort(-quality)[:wanted]] = True
     frontal = np.array([_frontality(o) for o in seen])
-    chosen: list[int] = []
-    reasons: dict[int, str] = {}
     first = int(np.argmax(np.where(allowed, quality + 2.0 * frontal, -np.inf)))
-    chosen.append(first)
+    chosen = [first]
     face_seen = frontal[first] > 0.5
     reasons[first] = (
         "most frontal sharp frame with a face" if face_seen else "sharpest frame with the whole body"
@@ -140,17 +180,82 @@ def choose_frames(
         gain = np.array([_gain(seen, i, chosen) for i in range(len(seen))])
         score = np.where(allowed, quality + gain, -np.inf)
         score[chosen] = -np.inf
+        if limited:
+            new = allowed & ~np.array([_repeats(seen, i, chosen) for i in range(len(seen))])
+            if new.any():
+                score[~new] = -np.inf
+            elif len(chosen) >= MIN_REFERENCES:
+                break
         pick = int(np.argmax(score))
-        turned = min(_turn(seen[pick].yaw, seen[c].yaw) for c in chosen)
-        side = "a new side of the body" if turned > np.radians(25) else "another pose"
-        reasons[pick] = f"{side} (yaw {np.degrees(seen[pick].yaw):.0f} degrees)"
+        reasons[pick] = _reason(seen, pick, chosen)
         chosen.append(pick)
-    chosen.sort()
-    picked = [seen[i] for i in chosen]
-    notes = [
-        f"{labels[seen[i].index] if labels else f'sample {seen[i].index}'}: {reasons[i]}" for i in chosen
+    return Choice(sorted(chosen), reasons)
+
+
+def _reason(seen: list[Observation], pick: int, chosen: list[int]) -> str:
+    turned = min(_turn(seen[pick].yaw, seen[c].yaw) for c in chosen)
+    if turned > np.radians(25):
+        what = "a new side of the body"
+    elif min(moved(seen[pick], seen[c]) for c in chosen) > REPEAT_MOVE:
+        what = "another pose"
+        if arms_clear(seen[pick].pose) > 0.5:
+            what += ", arms away from the body"
+    else:
+        what = "another look at the same pose"
+    return f"{what} (yaw {np.degrees(seen[pick].yaw):.0f} degrees)"
+
+
+def arms_clear(pose: PoseResult) -> float:
+    """0..1: how far elbows and wrists lie beside the torso in the picture, 0 over or along it, mean of both.
+
+    Arms in front of the body hide clothes, and the hands' colours end up on them.
+    """
+    hull = pose.points[[SHOULDERS[0], SHOULDERS[1], HIPS[1], HIPS[0]]].astype(float)
+    length = max(float(np.hypot(*(hull[:2].mean(0) - hull[2:].mean(0)))), 1e-6)
+    clear = []
+    for side in ("left", "right"):
+        values = []
+        for part, near, far in (("elbow", 0.05, 0.25), ("wrist", 0.1, 0.5)):
+            gap = _outside(pose.points[POSE_INDEX[f"{side}_{part}"]].astype(float), hull) / length
+            values.append(np.clip((gap - near) / (far - near), 0.0, 1.0))
+        clear.append(float(np.mean(values)))
+    return float(np.mean(clear))
+
+
+def _outside(point: NDArray[np.float64], corners: NDArray[np.float64]) -> float:
+    """Distance of a point to a convex quadrilateral, 0 inside."""
+    ends = np.roll(corners, -1, 0)
+    edge, to = ends - corners, point - corners
+    turn = edge[:, 0] * to[:, 1] - edge[:, 1] * to[:, 0]
+    if (turn >= 0).all() or (turn <= 0).all():
+        return 0.0
+    along = np.clip((to * edge).sum(1) / np.maximum((edge**2).sum(1), 1e-9), 0, 1)
+    return float(np.linalg.norm(to - along[:, None] * edge, axis=1).min())
+
+
+def frame_report(seen: list[Observation], choice: Choice, numbers: list[int], times: list[float]) -> dict:
+    """JSON-ready table of the choice: every looked-at frame, its measures, whether it was taken, and why.
+
+    Args:
+        numbers, times: source frame number and seconds of every sample (indexed by ``Observation.index``).
+    """
+    rows = [
+        {
+            "frame": int(numbers[o.index]),
+            "seconds": round(float(times[o.index]), 3),
+            "used": i in choice.taken,
+            "why": choice.reasons[i],
+            "sharpness": round(o.sharpness, 1),
+            "face_sharpness": round(o.face_sharpness, 1),
+            "body_yaw_degrees": round(float(np.degrees(o.yaw)), 1),
+            "visible_joints": round(o.coverage, 2),
+            "arms_clear": round(arms_clear(o.pose), 2),
+            "hands": [h is not None for h in o.hands],
+            "face": o.face is not None,
+        }
+        for i, o in enumerate(seen)
     ]
-    return picked, notes + missing_views(picked)
+    return {"frames": rows, "used": [r["frame"] for r in rows if r["used"]]}
 
 
 def missing_views(chosen: list[Observation]) -> list[str]:
@@ -179,12 +284,29 @@ def _turn(a: float, b: float) -> float:
     return abs((a - b + np.pi) % (2 * np.pi) - np.pi)
 
 
+def moved(a: Observation, b: Observation) -> float:
+    """Mean distance in metres of the main joints about the hips."""
+    return float(np.linalg.norm(a.pose.world[BODY_POINTS] - b.pose.world[BODY_POINTS], axis=1).mean())
+
+
+def _repeats(seen: list[Observation], i: int, chosen: list[int]) -> bool:
+    """Whether frame i shows the same side, pose and hands as a chosen one."""
+    for c in chosen:
+        a, b = seen[i], seen[c]
+        new_hand = any(
+            h is not None and all(seen[k].hands[side] is None for k in chosen)
+            for side, h in enumerate(a.hands)
+        )
+        same = _turn(a.yaw, b.yaw) < REPEAT_TURN and moved(a, b) < REPEAT_MOVE
+        if same and not new_hand:
+            return True
+    return False
+
+
 def _gain(seen: list[Observation], i: int, chosen: list[int]) -> float:
     """What frame i adds: new yaw first, then new limb directions, expressions, hands, and time apart."""
     turn = min(_turn(seen[i].yaw, seen[c].yaw) for c in chosen)
-    own = seen[i].pose.world[BODY_POINTS]
-    moved = [np.linalg.norm(own - seen[c].pose.world[BODY_POINTS], axis=1).mean() for c in chosen]
-    change = float(min(moved))
+    change = min(moved(seen[i], seen[c]) for c in chosen)
     hands = sum(
         seen[i].hands[s] is not None and all(seen[c].hands[s] is None for c in chosen) for s in (0, 1)
     )
