@@ -108,6 +108,15 @@ def build_parser() -> argparse.ArgumentParser:
     animate.add_argument("--frames", type=int, default=0, help="at most so many frames")
     animate.add_argument("--live", action="store_true", help="use the correction network")
 
+    motion = add("capture", "the motion of a clip, to drive an avatar with", _lazy("capture", "capture"))
+    motion.add_argument("clips", nargs="+", metavar="CLIP", help="one video, or photos")
+    motion.add_argument("-o", "--out", required=True, help="motion file (.npz), for lca animate --motion")
+    motion.add_argument("--preview", metavar="FILE.mp4", help="also the clip with the skeleton over it")
+    motion.add_argument("--frames", type=int, default=300, help="at most so many frames, evenly spaced")
+    motion.add_argument("--height", type=float, metavar="METRES", help="the person's height, if known")
+    motion.add_argument("--focal", type=float, metavar="PX", help="focal length at <= 1920 px, if known")
+    motion.add_argument("--seed", type=int, default=0)
+
     export = add("export", "write other formats", _lazy("show", "export"), True)
     export.add_argument("format", choices=("usd", "ply"))
     export.add_argument("avatar", help="avatar name or .lca file")

@@ -30,6 +30,9 @@ Report = Callable[[float], None]
 FOCAL_GUESS = 1.15
 """Prior focal length over the longer image side."""
 
+ANKLE_RANGE, WRIST_RANGE = 0.6, 1.3
+"""Radians an ankle or wrist turns freely."""
+
 STAGES = ((60, 0.03), (150, 0.04), (180, 0.02))
 """(steps, learning rate) of root, body and full stage; each decays to 10 % along a cosine."""
 
@@ -336,11 +339,17 @@ class _Problem:
         return torch.nn.functional.normalize(posed.landmarks[:, b] - posed.landmarks[:, a], dim=-1)
 
     def _hinges(self) -> Tensor:
-        """Squared rotation of elbows and knees against their bending direction: [T]."""
+        """Squared rotation of elbows and knees against their bending direction, and of ankles and wrists
+        beyond what they can turn (toes seen from behind are guesses): [T]."""
         knees = self.pose[:, [JOINT_INDEX["left_knee"], JOINT_INDEX["right_knee"]], 0]
         left, right = (self.pose[:, JOINT_INDEX[f"{s}_elbow"], 1] for s in ("left", "right"))
         wrong = torch.relu(-knees) ** 2
-        return wrong.sum(1) + torch.relu(left) ** 2 + torch.relu(-right) ** 2
+        wrong = wrong.sum(1) + torch.relu(left) ** 2 + torch.relu(-right) ** 2
+        for joint, most in (("ankle", ANKLE_RANGE), ("wrist", WRIST_RANGE)):
+            both = self.pose[:, [JOINT_INDEX[f"left_{joint}"], JOINT_INDEX[f"right_{joint}"]]]
+            turn = (both * both).sum(-1).clamp_min(1e-8).sqrt()
+            wrong = wrong + 3.0 * (torch.relu(turn - most) ** 2).sum(1)
+        return wrong
 
     def _hand_terms(self, posed: Posed) -> Tensor:
         t, w = self.targets, self.weights

@@ -21,12 +21,15 @@ from .fit_body import FitBody
 from .fit_targets import build_targets
 from .networks import Array
 from .pipeline import MediaPath, Report, check_options, observe_clip, read_faces, silent
-from .types import Capture, Motion
+from .types import Capture, Motion, intrinsics
 
 MOTION_SIDE = 960
 """Longer side of the frames read for motion; landmarks gain little from more."""
 SMOOTH_SECONDS = 0.03
 """Standard deviation of the Gaussian over expression and gaze."""
+SMOOTH_POSE_SECONDS = 0.04
+SMOOTH_DEPTH_SECONDS = 0.15
+"""The same over rotations and sideways place, and over the distance, which one camera sees worst."""
 MOTION_STAGES = ((60, 0.03), (120, 0.05), (80, 0.02))
 
 
@@ -83,23 +86,31 @@ def capture_motion(
     )
     report("expression", 0.0, "Reading expressions.")
     trust = np.array([expression_confidence(o.face) for o in seen], np.float32)
-    times = clip.timestamps
+    # Players step evenly, phones do not: everything moves onto an even grid.
+    times = np.linspace(clip.timestamps[0], clip.timestamps[-1], len(clip))
+    known = clip.timestamps[index]
     fps = float((len(clip) - 1) / max(times[-1] - times[0], 1e-6)) if len(clip) > 1 else clip.fps
     sigma = SMOOTH_SECONDS * fps
-    expression = smooth(fill(clip.timestamps, clip.timestamps[index], expression, trust), sigma)
-    gaze = smooth(fill(times, times[index], gaze.reshape(len(seen), -1), trust), sigma).reshape(-1, 2, 2)
-    pose = bridge_rotations(times, times[index], fit.pose)
+    expression = smooth(fill(times, known, expression, trust), sigma)
+    gaze = smooth(fill(times, known, gaze.reshape(len(seen), -1), trust), sigma).reshape(-1, 2, 2)
+    pose = smooth_rotations(bridge_rotations(times, known, fit.pose), SMOOTH_POSE_SECONDS * fps)
+    transl = fill(times, known, fit.transl, np.ones(len(seen), np.float32))
+    transl[:, :2] = smooth(transl[:, :2], SMOOTH_POSE_SECONDS * fps)
+    transl[:, 2:] = smooth(transl[:, 2:], SMOOTH_DEPTH_SECONDS * fps)
     conf = np.zeros(len(clip), np.float32)
     conf[index] = [o.pose.score * o.coverage for o in seen]
     report("expression", 1.0, "The motion is captured.")
     return Motion(
         pose=pose,
-        transl=fill(times, times[index], fit.transl, np.ones(len(seen), np.float32)),
+        transl=transl,
         expression=np.clip(expression, 0, 1),
         gaze=gaze.astype(np.float32),
         timestamps=times,
         conf=conf,
         fps=fps,
+        betas=fit.betas,
+        K=intrinsics(fit.focal, clip.sizes[:1])[0],
+        image_size=(int(clip.sizes[0, 0]), int(clip.sizes[0, 1])),
     )
 
 
@@ -126,6 +137,17 @@ def smooth(values: Array, sigma: float) -> Array:
     if sigma < 0.2 or len(values) < 3:
         return values
     return gaussian_filter1d(values, sigma, axis=0, mode="nearest").astype(np.float32)
+
+
+def smooth_rotations(pose: Array, sigma: float) -> Array:
+    """Zero-phase Gaussian over axis-angle rotations [N,J,3], through sign-aligned quaternions."""
+    if sigma < 0.2 or len(pose) < 3:
+        return pose
+    quats = Rotation.from_rotvec(pose.reshape(-1, 3)).as_quat().reshape(*pose.shape[:2], 4)
+    turned = np.sign((quats[1:] * quats[:-1]).sum(-1))
+    quats[1:] *= np.cumprod(np.where(turned < 0, -1.0, 1.0), axis=0)[..., None]
+    calm = gaussian_filter1d(quats, sigma, axis=0, mode="nearest").reshape(-1, 4)
+    return Rotation.from_quat(calm).as_rotvec().reshape(pose.shape).astype(np.float32)
 
 
 def bridge_rotations(times: np.ndarray, known: np.ndarray, pose: Array) -> Array:

@@ -25,12 +25,13 @@ class Motion:
 
     Attributes:
         pose: [N,55,3] axis-angle, local, SMPL-X order (root first); eye joints stay 0, ``gaze`` turns them.
-        transl: [N,3] metres, world.
+        transl: [N,3] metres, world. The camera is that of :class:`Capture`: fixed at the world origin.
         expression: [N,52] ARKit order, 0..1.
         gaze: [N,2,2] (left, right eye) x (yaw, pitch) radians.
-        timestamps: [N] seconds.
+        timestamps: [N] seconds, evenly spaced, also for clips of variable frame rate.
         conf: [N] 0..1; frames without a person repeat their neighbour with confidence 0.
         fps: frames per second.
+        betas: [50] shape of the person; K: [3,3] pixels of a picture of ``image_size`` (width, height).
     """
 
     pose: Array
@@ -40,6 +41,9 @@ class Motion:
     timestamps: NDArray[np.float64]
     conf: Array
     fps: float
+    betas: Array | None = None
+    K: Array | None = None
+    image_size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
