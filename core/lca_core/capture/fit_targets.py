@@ -42,6 +42,8 @@ HAND_BONES: tuple[tuple[int, int], ...] = tuple(
 """20 bones of a 21-point hand."""
 
 HIDDEN_WEIGHT = 0.08
+BACK, UNSEEN_TOES = np.radians(110.0), 0.1
+"""Beyond this body yaw (radians) toes are hidden by the heels and guessed splayed: their weight falls."""
 MIN_EVIDENCE = 8.0
 """In close-ups few points are left: their weights are raised (at most fourfold) towards this sum."""
 CONTOUR_POINTS = 240
@@ -129,11 +131,16 @@ def _frame_targets(o: Observation, mask: Array, size: Array, rng: np.random.Gene
     base = np.array([next((w for k, w in POINT_WEIGHTS.items() if k in names[i]), 1.0) for i in LINK_POINTS])
     weights = base * conf[LINK_POINTS]
     a, b = ([POSE_INDEX[pair[k]] for pair in LIMBS] for k in (0, 1))
+    limb_weights = np.minimum(conf[a], conf[b])
+    if abs(o.yaw) > BACK:
+        toes = [POSE_INDEX[f"{s}_foot_index"] for s in ("left", "right")]
+        weights = weights * np.where(np.isin(LINK_POINTS, toes), UNSEEN_TOES, 1.0)
+        limb_weights = limb_weights * np.where(np.isin(b, toes), UNSEEN_TOES, 1.0)
     out: dict[str, Any] = {
         "points": o.pose.points[LINK_POINTS],
         "point_weights": weights * np.clip(MIN_EVIDENCE / max(weights.sum(), 1e-3), 1.0, 4.0),
         "limbs": _unit((o.pose.world[b] - o.pose.world[a]) * TO_WORLD),
-        "limb_weights": np.minimum(conf[a], conf[b]),
+        "limb_weights": limb_weights,
         "spine": _unit((o.pose.world[SHOULDERS].mean(0) - o.pose.world[HIPS].mean(0)) * TO_WORLD),
         "percent": np.float32(percent),
         "visible_percent": np.float32(o.pose.body_size / 100.0),
