@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -176,9 +177,7 @@ def warmup(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Run ``benchmarks/NAME.py`` of the source tree."""
-    import runpy
-
+    """Run ``benchmarks/NAME.py`` of the source tree in a process of its own."""
     folder = Path(__file__).resolve().parents[3] / "benchmarks"
     script = folder / f"{args.name}.py"
     if not args.name.isidentifier() or not script.is_file():
@@ -186,9 +185,5 @@ def bench(args: argparse.Namespace) -> int:
             ", ".join(sorted(p.stem for p in folder.glob("*.py"))) or "none: they come with the source tree"
         )
         raise NotFoundError(f"There is no benchmark {args.name!r}. Known: {names}.", reason="NO_BENCHMARK")
-    sys.argv = [str(script), *args.rest]
-    try:
-        runpy.run_path(str(script), run_name="__main__")
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
+    json_flag = ["--json"] if args.json and "--json" not in args.rest else []
+    return subprocess.run([sys.executable, str(script), *args.rest, *json_flag]).returncode
