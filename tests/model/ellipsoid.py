@@ -47,6 +47,7 @@ class EllipsoidBody:
         joints = np.zeros((55, 3))
         joints[15, 1] = 0.4
         self.joint_positions = joints
+        self.uvs, self.face_uvs = torch.from_numpy(self.uv), self.faces
 
     def rest(self, betas: torch.Tensor, expression: torch.Tensor | None = None):
         betas = torch.as_tensor(betas).reshape(-1, 50)
@@ -106,3 +107,40 @@ class EllipsoidAtlas:
         normal = np.cross(du, dv)
         normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
         return torch.from_numpy(np.stack([tangent, np.cross(normal, tangent), normal], -1)).float()
+
+
+class EllipsoidPoints:
+    """Single texels of any grid (``model.surface.LocatedPoints``), from the same chart."""
+
+    def __init__(self, body: EllipsoidBody, rows: np.ndarray, cols: np.ndarray, size: int) -> None:
+        u, v = (cols + 0.5) / size, 1 - (rows + 0.5) / size
+        chart = EllipsoidAtlas.__new__(EllipsoidAtlas)
+        rings, segments = 40, 64
+        r, s = np.clip((v - 0.002) / 0.996 * (rings - 1), 0, rings - 1.001), u * segments
+        ri, si = r.astype(int), np.minimum(s.astype(int), segments - 1)
+        fr, fs = r - ri, s - si
+        upper = fs >= fr
+        number = (ri * segments + si) * 2 + np.where(upper, 0, 1)
+        chart.u, chart.v = u, v
+        self._chart, self._body, self._number = chart, body, number
+        mask = (v > 0.03) & (v < 0.97)
+        self.face = np.where(mask, number, -1)
+        self.cavity = mask & (v < 0.1)
+        self.tri = body.faces.numpy()[number]
+        self.bary = np.where(
+            upper[..., None], np.stack([1 - fs, fs - fr, fr], -1), np.stack([1 - fr, fs, fr - fs], -1)
+        )
+        self.part = np.zeros(len(u), int)
+        self.island = np.where(mask, 0, -1)
+
+    def frames(self, vertices: torch.Tensor) -> torch.Tensor:
+        return EllipsoidAtlas.frames(self._chart, vertices)
+
+    def derivatives(self) -> np.ndarray:
+        uv = self._body.uv[self.tri]
+        d1, d2 = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
+        inverse = np.linalg.inv(np.stack([d1, d2], 1))
+        return np.einsum("nae,ek->nak", inverse, np.array([[-1.0, 1, 0], [-1, 0, 1]])).astype(np.float32)
+
+    def stretch(self, vertices: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(np.einsum("nak,nkc->nac", self.derivatives(), vertices[self.tri]), axis=2)

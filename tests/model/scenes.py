@@ -28,7 +28,12 @@ BODY = ellipsoid.EllipsoidBody()
 
 def template(size: int) -> Template:
     """The ellipsoid on a grid of ``size``."""
-    return Template(BODY, ellipsoid.EllipsoidAtlas(BODY, size), lambda n: ellipsoid.EllipsoidAtlas(BODY, n))
+    return Template(
+        BODY,
+        ellipsoid.EllipsoidAtlas(BODY, size),
+        lambda n: ellipsoid.EllipsoidAtlas(BODY, n),
+        lambda rows, cols, n: ellipsoid.EllipsoidPoints(BODY, rows, cols, n),
+    )
 
 
 def cameras(count: int, size: int, distance: float = 3.0, first: float = 0.0):

@@ -17,9 +17,10 @@ import torch
 
 from lca.errors import InvalidInputError
 from lca_core.avatar.avatar import Avatar, Canonical, Relight, Skinning, WeightsInfo
+from lca_core.avatar.bake import bake
 from lca_core.avatar.correctives import distill
 from lca_core.avatar.live import NetworkCorrection
-from lca_core.avatar.proxy import build_proxy, fill_holes
+from lca_core.avatar.proxy import build_proxy
 from lca_core.avatar.skinning import snap_weights
 from lca_core.body.model import BodyModel
 from lca_core.body.rig import default_rig
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 CAPTURE_STAGES = [("decode", 6.0), ("detect", 18.0), ("masks", 12.0), ("fit", 30.0), ("expression", 2.0)]
 MODEL_STAGES = [("encode", 14.0), ("correctives", 12.0), ("proxy", 4.0), ("thumbnail", 2.0)]
 WEIGHTS_LICENCE = "Apache-2.0"
+PROXY_TEXTURE = 1024
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class CreateOptions:
     Attributes:
         weights: name of the shipped weights.
         max_references: reference frames used, 1-8.
-        texture_size: side of the Gaussian grid; 256 gives about 40,000 Gaussians.
+        texture_size: side of the body's Gaussian grid (face, hands and eyes are finer); 256 gives about
+            60,000 Gaussians.
         focal_px: focal length in pixels when known; height_m: the person's height when known.
         inputs_licence: what the person in the clip allows; stored in the file.
     """
@@ -206,13 +209,8 @@ def _relight(made: CanonicalGaussians, canonical: Canonical) -> Relight:
 
 
 def _texture(made: CanonicalGaussians) -> np.ndarray:
-    size = made.uv_size
-    image = np.zeros((size, size, 3), np.float32)
-    covered = np.zeros((size, size), bool)
-    rows, columns = made.texel[:, 0], made.texel[:, 1]
-    image[rows, columns] = made.colors
-    covered[rows, columns] = True
-    return (fill_holes(image, covered).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    image = bake(made.texel, made.uv_size, made.colors, PROXY_TEXTURE)
+    return (image.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def _plain(value: object) -> object:

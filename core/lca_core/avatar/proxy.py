@@ -1,7 +1,7 @@
 """The proxy mesh: the body's own topology, moved onto the dressed surface and textured from the Gaussians.
 
-Every Gaussian comes from a texel of the body's UV atlas, so the mesh triangle it rides on, its texture and
-the offset of the clothes are all read from the same grid.
+Every Gaussian comes from a texel of a fine grid over the body's UV atlas: it rides on the triangle under that
+texel, and the offset of the clothes and the texture are maps baked from all of them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import numpy as np
 from scipy import ndimage, sparse
 
 from lca_core.avatar.avatar import Canonical, Proxy
+from lca_core.avatar.bake import bake
 from lca_core.avatar.skinning import snap_weights
 from lca_core.body.atlas import UvAtlas
 from lca_core.body.model import BodyModel
+from lca_core.body.points import locate
 
 SMOOTHING_STEPS = 6
+OFFSET_MAP = 512
 ARKIT_EPSILON_M = 2e-5
 
 
@@ -32,17 +35,11 @@ def build_proxy(
         canonical: the person's Gaussians with their texels.
         texture: (S, S, 3) uint8 sRGB in the atlas layout, already filled outside the islands.
     """
-    size = canonical.uv_size
-    atlas = UvAtlas.build(body, size)
-    rows, columns = canonical.texel[:, 0], canonical.texel[:, 1]
-    triangles = np.asarray(atlas.tri)[rows, columns]
-    barycentric = np.asarray(atlas.bary)[rows, columns]
+    points = locate(body, canonical.texel[:, 0], canonical.texel[:, 1], canonical.uv_size)
+    triangles, barycentric = points.tri, points.bary
     surface = np.einsum("nk,nkc->nc", barycentric, rest_vertices[triangles])
-    offsets = np.zeros((size, size, 3), np.float32)
-    offsets[rows, columns] = canonical.means - surface
-    covered = np.zeros((size, size), bool)
-    covered[rows, columns] = True
-    offsets = fill_holes(offsets, covered)
+    offsets = bake(canonical.texel, canonical.uv_size, canonical.means - surface, OFFSET_MAP)
+    atlas = UvAtlas.build(body, OFFSET_MAP)
     faces = np.asarray(body.faces)
     vertices = rest_vertices + _vertex_offsets(
         body, offsets, np.asarray(atlas.cavity) & np.asarray(atlas.mask)
@@ -64,12 +61,6 @@ def build_proxy(
         bind_bary=barycentric.astype(np.float32),
         texture=texture,
     )
-
-
-def fill_holes(image: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """Give every uncovered texel the value of its nearest covered one; (S, S, C) and (S, S) bool."""
-    nearest = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
-    return image[nearest[0], nearest[1]]
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:

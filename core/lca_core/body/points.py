@@ -1,8 +1,8 @@
 """Single texels of a UV grid as points of the body, without building the grid.
 
-Rows and columns on a grid of any size come in (the rule of :mod:`lca_core.body.atlas`: row 0 at v = 1, a texel's
-centre at +0.5); the triangle under each centre, its barycentrics, tangent frames and UV stretch come out. So a grid
-may be far finer than anyone could store, and only the texels in use cost anything.
+Rows and columns on a grid of any size come in (the rule of :mod:`lca_core.body.atlas`: row 0 at v = 1, a
+texel's centre at +0.5); the triangle under each centre, its barycentrics, tangent frames and UV stretch come
+out. So a grid may be far finer than anyone could store, and only the texels in use cost anything.
 """
 
 from __future__ import annotations
@@ -62,16 +62,20 @@ class SurfacePoints:
         tangent = torch.nn.functional.normalize(torch.where(lost, other, tangent), dim=-1)
         return torch.stack([tangent, torch.linalg.cross(normal, tangent, dim=-1), normal], dim=-1)
 
-    def stretch(self, vertices: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Metres on the mesh (V,3) per unit of u and of v, (N,2)."""
-        p, uv = vertices[self.tri].astype(np.float64), self._body.uvs.numpy()[self.tri_uv].astype(np.float64)
-        e1, e2 = p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]
+    def derivatives(self) -> NDArray[np.float32]:
+        """Weights (N,2,3) of a triangle's corners that give dP/du and dP/dv of any per-vertex value P."""
+        uv = self._body.uvs.numpy()[self.tri_uv].astype(np.float64)
         d1, d2 = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
         det = d1[:, 0] * d2[:, 1] - d2[:, 0] * d1[:, 1]
-        det = np.where(np.abs(det) < 1e-15, 1e-15, det)[:, None]
-        along_u = (e1 * d2[:, 1:] - e2 * d1[:, 1:]) / det
-        along_v = (e2 * d1[:, :1] - e1 * d2[:, :1]) / det
-        return np.stack([np.linalg.norm(along_u, axis=1), np.linalg.norm(along_v, axis=1)], 1).astype(np.float32)
+        det = np.where(np.abs(det) < 1e-15, 1e-15, det)
+        along_u = np.stack([d1[:, 1] - d2[:, 1], d2[:, 1], -d1[:, 1]], 1)
+        along_v = np.stack([d2[:, 0] - d1[:, 0], -d2[:, 0], d1[:, 0]], 1)
+        return (np.stack([along_u, along_v], 1) / det[:, None, None]).astype(np.float32)
+
+    def stretch(self, vertices: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Metres on the mesh (V,3) per unit of u and of v, (N,2)."""
+        slope = np.einsum("nak,nkc->nac", self.derivatives(), vertices[self.tri])
+        return np.linalg.norm(slope, axis=2).astype(np.float32)
 
 
 def locate(body: BodyModel, rows: NDArray[np.integer], cols: NDArray[np.integer], size: int) -> SurfacePoints:
@@ -80,14 +84,13 @@ def locate(body: BodyModel, rows: NDArray[np.integer], cols: NDArray[np.integer]
     Raises:
         InvalidInputError: a texel outside the grid, or a grid larger than 8192.
     """
-    rows, cols = np.asarray(rows, np.int64), np.asarray(cols, np.int64)
     if not 8 <= size <= LARGEST:
         raise InvalidInputError(f"The UV grid must be 8 to {LARGEST} texels wide, not {size}.")
     if len(rows) and (min(rows.min(), cols.min()) < 0 or max(rows.max(), cols.max()) >= size):
         raise InvalidInputError(f"Texels must lie on the grid of {size} x {size}.")
     faces, face_uvs, uvs = body.faces.numpy(), body.face_uvs.numpy(), body.uvs.numpy()
     pixels = np.stack([uvs[:, 0] * size, (1.0 - uvs[:, 1]) * size], 1)
-    keys, back = np.unique(rows * size + cols, return_inverse=True)
+    keys, back = np.unique(rows.astype(np.int64) * size + cols, return_inverse=True)
     face, bary = _cover(keys, size, np.ascontiguousarray(pixels[face_uvs], np.float64))
     face, bary = face[back], bary[back]
     on = face >= 0
@@ -95,8 +98,8 @@ def locate(body: BodyModel, rows: NDArray[np.integer], cols: NDArray[np.integer]
     tri = np.where(on[:, None], faces[safe], 0)
     return SurfacePoints(
         size=size,
-        rows=rows,
-        cols=cols,
+        rows=rows.astype(np.int64),
+        cols=cols.astype(np.int64),
         face=face,
         tri=tri,
         tri_uv=np.where(on[:, None], face_uvs[safe], 0),

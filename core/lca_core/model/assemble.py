@@ -1,10 +1,8 @@
 """From a model and references to the canonical Gaussians of one person: the creation pass.
 
-Two passes: the first locates texels on the body and predicts the clothing; the second projects the
-*dressed* surface
-to copy colour where it really is. Geometry is predicted on the network's grid and up-sampled to
-``texture_size``;
-copied colour is sampled at ``texture_size`` from the original frames.
+Two passes on the network's grid: the first locates texels on the body and predicts the clothing, the second
+projects the *dressed* surface. Then the maps are read at the places of the Gaussians (``density``), and
+colour is copied there from the original frames. Eyeballs are rigid balls of their own (``eyes``).
 """
 
 from __future__ import annotations
@@ -21,18 +19,25 @@ from torch.nn import functional as F
 
 from lca.errors import InvalidInputError, PreconditionError
 from lca_core.body.rotation import matrix_to_quaternion, quaternion_multiply
-from lca_core.model.inverse_texture import sample_views
+from lca_core.model.density import Samples, plan
+from lca_core.model.eyes import LUMA, EyeGuard, continue_skin, lids, paint_eyes, skin_around_eyes
+from lca_core.model.inverse_texture import PointViews, sample_points, sample_views
 from lca_core.model.network import CanonicalMaps, LCAModel
 from lca_core.model.references import References
+from lca_core.model.resample import MapSampler
 from lca_core.model.skinning import residual_weights
-from lca_core.model.template import RestMaps, Template
+from lca_core.model.strain import Strain
 
-TANGENTIAL = 0.62
-"""Standard deviation of a Gaussian over the texel spacing: neighbours blend without gaps or blur."""
+TANGENTIAL = 0.70
+"""Standard deviation of a Gaussian over the spacing: between four neighbours 3 % of what lies behind shows
+(5 % at 0.62, which draws a screen door on a bright forehead before dark hair)."""
 THICKNESS = 0.30
 MIN_OPACITY = 0.08
 SEEN = 0.05
-"""Trust above which a texel of the second pass counts as seen."""
+"""Trust above which a Gaussian counts as seen."""
+EYE_OPACITY = 0.98
+BROW = 0.6
+"""Brightness over that of the skin around the eyes below which a place is hair and is not continued."""
 
 
 @dataclass
@@ -41,7 +46,7 @@ class CanonicalGaussians:
 
     Attributes:
         means (N,3) m; quats (N,4) wxyz; scales (N,3) m, standard deviations; opacities (N,) 0-1.
-        colors, albedo (N,3) sRGB 0-1. texel (N,2) row, column on a grid of ``uv_size``.
+        colors, albedo (N,3) sRGB 0-1. texel (N,2) row, column on a grid of ``uv_size`` (a very fine one).
         weights (N,55) skin weights including the learned residual, rows sum to 1. joints (55,3) rest
         joints m.
         blend (N,): share of predicted colour, 0 = copied from the photographs.
@@ -93,21 +98,20 @@ def canonical_gaussians(
 
     Args:
         refs: B = 1 with the original frames in ``sources`` (see ``prepare_references``).
-        texture_size: side of the Gaussian grid; 256 gives about 40,000 Gaussians.
-        passes: 2 projects the dressed surface; 1 only the body.
-        report: called with (fraction, message).
+        texture_size: side of the body's Gaussian grid; face, hands and eyes are finer. 256 gives about
+        60,000. passes: 2 projects the dressed surface; 1 only the body. report: called with (fraction,
+        message).
 
     Raises:
-        InvalidInputError: several people, or a size smaller than the network's grid.
+        InvalidInputError: several people, or a size smaller than half the network's grid.
         PreconditionError: no view shows the body where the fit says it is.
     """
     if refs.images.shape[0] != 1:
         raise InvalidInputError("canonical_gaussians creates one person; pass references with B = 1.")
-    if texture_size < model.config.uv_size:
-        raise InvalidInputError(f"texture_size must be at least {model.config.uv_size}.")
+    if 2 * texture_size < model.config.uv_size:
+        raise InvalidInputError(f"texture_size must be at least {model.config.uv_size // 2}.")
     tell = report or (lambda fraction, message: None)
     coarse = model.template
-    fine = coarse.at(texture_size)
     model.eval()
     with torch.no_grad():
         tell(0.0, "locating texels in the views")
@@ -126,93 +130,143 @@ def canonical_gaussians(
             identity = model.encode(refs, sample_views(coarse, refs, maps.offset * visible, by_part=True))
             maps = model.canonical(identity)
         tell(0.7, "copying colour at full resolution")
-        valid = coarse.carries_map
-        offset = resize_valid(maps.offset, valid, texture_size)
-        opacity = resize_valid(maps.opacity, valid, texture_size)
-        sharp = sample_views(fine, refs, offset * (opacity > 0.5), depth_size=384, by_part=True)
-        colors, albedo, blend = _colors(maps, valid, sharp.color, sharp.hit, fine, texture_size)
-        rest = fine.rest(refs.betas)
+        samples = plan(coarse, texture_size)
+        at = _at_samples(maps, MapSampler(coarse, samples), samples)
+        guard = EyeGuard(samples)
+        solid = (at.offset * (at.opacity > 0.5)).numpy()
+        seen = sample_points(samples, refs, 0, solid, depth_size=384, by_part=True, guard=guard)
+        colors, blend = _colors(at, seen, samples, texture_size)
+        colors, blend = _eyes(colors, blend, seen, samples, guard)
         tell(0.9, "placing Gaussians")
-
-        def texels(x: Tensor) -> Tensor:
-            return fine.gather(x)[0]
-
-        def upsampled(x: Tensor) -> Tensor:
-            return texels(resize_valid(x, valid, texture_size))
-
-        means, quats, scales = place(
-            fine, rest, texels(offset)[None], upsampled(maps.quat)[None], upsampled(maps.log_scale)[None]
-        )
-        alpha = texels(opacity)[:, 0]
-        keep = alpha > MIN_OPACITY
-        weights = residual_weights(torch.from_numpy(fine.weights), upsampled(maps.skin))
+        position, frame, joints = samples._rest(refs.betas[0].detach().cpu().float())
+        spacing = torch.from_numpy(samples.spacing(refs.betas[0].detach().cpu().float()))
+        means, quats, scales = place(position, frame, spacing, at.offset, at.quat, at.log_scale)
+        weights = residual_weights(torch.from_numpy(samples.weights), at.skin)
+        keep = at.opacity[:, 0] > MIN_OPACITY
 
         def out(x: Tensor) -> NDArray[np.float32]:
             return x[keep].float().cpu().numpy()
 
-        grid = np.stack([fine.rows, fine.cols], 1).astype(np.int32)
+        grid = np.stack([samples.rows, samples.cols], 1).astype(np.int32)
         return CanonicalGaussians(
-            means=out(means[0]),
-            quats=out(quats[0]),
-            scales=out(scales[0]),
-            opacities=out(alpha),
-            colors=out(texels(colors)),
-            albedo=out(texels(albedo)),
+            means=out(means),
+            quats=out(quats),
+            scales=out(scales),
+            opacities=out(at.opacity[:, 0]),
+            colors=out(colors),
+            albedo=out((colors * at.albedo_ratio).clamp(0, 1)),
             texel=grid[keep.cpu().numpy()],
-            uv_size=texture_size,
+            uv_size=samples.size,
             weights=out(weights),
-            joints=rest.joints[0].cpu().numpy(),
-            blend=out(texels(blend)[:, 0]),
+            joints=joints.cpu().numpy(),
+            blend=out(blend[:, 0]),
             betas=refs.betas[0].cpu().numpy().astype(np.float32),
             identity_map=identity.identity_map[0].float().cpu().numpy(),
         )
 
 
-def _colors(
-    maps: CanonicalMaps, valid: Tensor, copied: Tensor, hit: Tensor, fine: Template, size: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Blend at the fine grid: predicted colour (up-sampled) under copied colour (sharp) -> colour, albedo,
-    blend."""
-    predicted = resize_valid(maps.predicted, valid, size)
-    # The network's own trust, without the hit of its grid: the fine grid has its own.
-    trust = (1 - maps.blend) / maps.opacity.new_ones(1)
-    coarse_hit = resize_valid((trust > 0).float(), valid, size).clamp(min=1e-3)
-    share = (resize_valid(trust, valid, size) / coarse_hit).clamp(0, 1)
+@dataclass
+class _AtSamples:
+    """Canonical maps at the samples; every tensor [T,C], named as in :class:`CanonicalMaps`. ``share``: how
+    far the network trusts copied colour where its own grid saw the person."""
+
+    offset: Tensor
+    quat: Tensor
+    log_scale: Tensor
+    opacity: Tensor
+    predicted: Tensor
+    share: Tensor
+    albedo_ratio: Tensor
+    skin: Tensor
+
+
+def _at_samples(maps: CanonicalMaps, read: MapSampler, samples: Samples) -> _AtSamples:
+    trust = 1 - maps.blend
+    coarse_hit = read((trust > 0).float()).clamp(min=1e-3)
+    quat = read(maps.quat)
+    at = _AtSamples(
+        offset=read(maps.offset),
+        quat=quat,
+        log_scale=read(maps.log_scale),
+        opacity=read(maps.opacity),
+        predicted=read(maps.predicted),
+        share=(read(trust) / coarse_hit).clamp(0, 1),
+        albedo_ratio=read(maps.albedo / maps.color.clamp(min=0.02)).clamp(0.3, 3.0),
+        skin=read(maps.skin),
+    )
+    # Eyeballs are rigid: a few texels of a map that also holds lids have nothing to say about them.
+    eyes = torch.from_numpy(samples.eyes)[:, None]
+    unit = torch.tensor([1.0, 0, 0, 0])
+    at.offset, at.log_scale, at.skin = (x.masked_fill(eyes, 0) for x in (at.offset, at.log_scale, at.skin))
+    at.quat = torch.where(eyes, unit, at.quat)
+    at.opacity = at.opacity.masked_fill(eyes, EYE_OPACITY)
+    return at
+
+
+def _colors(at: _AtSamples, seen: PointViews, samples: Samples, size: int) -> tuple[Tensor, Tensor]:
+    """Predicted colour under copied colour -> colour [T,3], share of predicted colour [T,1]."""
+    copied, hit = torch.from_numpy(seen.color), torch.from_numpy(seen.hit)[:, None]
     soft = (hit / 0.5).clamp(0, 1)
-    seen = torch.where(hit > SEEN, torch.maximum(share, 0.85 * soft) * soft, torch.zeros_like(share))
-    # Beside seen texels the predicted colour is pulled towards them, which hides the seam of the blend.
-    residual = (copied - predicted) * seen
-    near = seen
+    trusted = torch.where(hit > SEEN, torch.maximum(at.share, 0.85 * soft) * soft, torch.zeros_like(hit))
+    # Beside seen places the predicted colour is pulled towards them, which hides the seam of the blend.
+    cell = torch.from_numpy(samples.rows * size // samples.size * size + samples.cols * size // samples.size)
+    residual = torch.cat([(copied - at.predicted) * trusted, trusted, torch.ones_like(trusted)], 1)
+    residual[torch.from_numpy(samples.eyes)] = 0
+    total = torch.zeros(size * size, 5).index_add_(0, cell, residual)
+    spread = (total[:, :4] / total[:, 4:].clamp(min=1)).T.view(1, 4, size, size)
     for _ in range(3):
-        residual = F.avg_pool2d(residual, 9, 1, 4)
-        near = F.avg_pool2d(near, 9, 1, 4)
-    pull = residual / near.clamp(min=1e-3) * (near / 0.25).clamp(0, 1)
-    predicted = (predicted + pull * fine.carries_map).clamp(0, 1)
-    colors = seen * copied + (1 - seen) * predicted
-    ratio = resize_valid(maps.albedo / maps.color.clamp(min=0.02), valid, size).clamp(0.3, 3.0)
-    return colors, (colors * ratio).clamp(0, 1), 1 - seen
+        spread = F.avg_pool2d(spread, 9, 1, 4)
+    near = spread[0, 3:].flatten(1).T[cell]
+    pull = spread[0, :3].flatten(1).T[cell] / near.clamp(min=1e-3) * (near / 0.25).clamp(0, 1)
+    predicted = (at.predicted + pull).clamp(0, 1)
+    return trusted * copied + (1 - trusted) * predicted, 1 - trusted
+
+
+def _eyes(
+    colors: Tensor, blend: Tensor, seen: PointViews, samples: Samples, guard: EyeGuard
+) -> tuple[Tensor, Tensor]:
+    """Paint the eyeballs and continue the lids where the best view may have shown the eye instead."""
+    eyes = samples.eyes
+    if not eyes.any():
+        return colors, blend
+    position = samples._rest(torch.zeros(50))[0].numpy()
+    around = skin_around_eyes(samples, 0.05)
+    # Folds of the lids, which no view sees, take the skin around them instead of the network's coarse guess.
+    wrong = np.maximum(guard.mistaken(seen.head_ranks), (lids(samples) & (seen.hit < 0.3)).astype(np.float32))
+    known = np.nonzero(around & (wrong == 0) & (seen.hit > 0.3))[0]
+    out, share = colors.numpy().copy(), blend.numpy().copy()
+    if len(known):
+        bright = out[known] @ LUMA
+        known = known[bright > BROW * np.median(bright)]
+    holes = np.nonzero(wrong)[0]
+    part = wrong[holes, None]
+    out[holes] = part * continue_skin(position, out, seen.hit, holes, known) + (1 - part) * out[holes]
+    share[holes] = np.maximum(share[holes], part)
+    skin = np.median(out[known if len(known) else np.nonzero(around)[0]], 0)
+    found = guard.colors(seen.head_ranks, skin)
+    out[eyes] = paint_eyes(samples, found)
+    share[eyes] = 0.0 if found.measured else 1.0
+    return torch.from_numpy(out), torch.from_numpy(share)
 
 
 def place(
-    template: Template, rest: RestMaps, offset: Tensor, quat: Tensor, log_scale: Tensor
+    position: Tensor, frame: Tensor, spacing: Tensor, offset: Tensor, quat: Tensor, log_scale: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Texel values in the tangent frame -> Gaussians in the rest pose.
+    """Values in the tangent frame -> Gaussians in the rest pose.
 
     Args:
-        offset [B,T,3] m, quat [B,T,4] wxyz, log_scale [B,T,3] over the texel spacing.
+        position [...,3] m, frame [...,3,3] columns tangent, bitangent, normal, spacing [...,2] m along the
+            first two. offset [...,3] m, quat [...,4] wxyz, log_scale [...,3] over the spacing.
 
     Returns:
-        means [B,T,3], quats [B,T,4] wxyz unit, scales [B,T,3] m.
+        means [...,3], quats [...,4] wxyz unit, scales [...,3] m.
     """
-    b = offset.shape[0]
-    frame = rest.frame.flatten(1, 2)[:, template._flat]
-    means = template.gather(rest.position) + (frame @ offset[..., None])[..., 0]
+    means = position + (frame @ offset[..., None])[..., 0]
     base = matrix_to_quaternion(frame)
     quats = F.normalize(quaternion_multiply(base, F.normalize(quat, dim=-1)), dim=-1)
-    spacing = template.gather(rest.spacing)
     thin = spacing.mean(-1, keepdim=True) * (THICKNESS / TANGENTIAL)
     size = torch.cat([spacing, thin], -1) * TANGENTIAL
-    return means, quats, size * log_scale.clamp(-math.log(4), math.log(4)).exp().view(b, -1, 3)
+    return means, quats, size * log_scale.clamp(-math.log(4), math.log(4)).exp()
 
 
 @dataclass
@@ -256,15 +310,12 @@ class Corrector:
                 "Open the avatar with the weights it was made with."
             )
         self.identity = model.restore(features, shape)
-        self.fine = model.template.at(uv_size)
-        index = np.full((uv_size, uv_size), -1, np.int64)
-        index[self.fine.rows, self.fine.cols] = np.arange(self.fine.count)
-        chosen = index[texel[:, 0], texel[:, 1]]
-        if (chosen < 0).any():
-            raise InvalidInputError("The avatar has Gaussians on texels outside this body's atlas.")
-        self.chosen = torch.from_numpy(chosen)
-        self.frame = self.fine.rest(shape).frame.flatten(1, 2)[0, self.fine._flat][self.chosen]
+        self.samples = Samples(model.template, texel[:, 0], texel[:, 1], uv_size)
+        self._read = MapSampler(model.template, self.samples)
+        self._moves = torch.from_numpy(~self.samples.eyes).float()[:, None]
+        self.frame = self.samples._rest(shape[0])[1]
         self.base = matrix_to_quaternion(self.frame)
+        self.strain = Strain(self.samples, shape[0])
 
     @torch.no_grad()
     def __call__(
@@ -279,11 +330,15 @@ class Corrector:
         code = self.model.expression_map(weights)
         maps = self.model.correct_code(self.identity, full_pose, code, eyes)
         packed = torch.cat([maps.offset, maps.quat, maps.log_scale, maps.color], 1)
-        up = resize_valid(packed, self.model.template.carries_map, self.fine.size)
-        offset, quat, log_scale, color = self.fine.gather(up)[0, self.chosen].split((3, 4, 3, 3), 1)
-        # The template's own displacement is exact on the fine grid: only the learned part is up-sampled.
-        exact = self.fine.rest_corrective(full_pose, weights)[0, self.chosen]
+        # Eyeballs turn and nothing else; the template's own displacement is exact at every sample.
+        learned = self._read(packed) * self._moves
+        offset, quat, log_scale, color = learned.split((3, 4, 3, 3), 1)
+        exact = self.samples.rest_corrective(full_pose, weights)[0]
         means = exact + (self.frame @ offset[..., None])[..., 0]
         # Canonical quaternions are base * local; the correction adds to local, hence base * correction here.
         quats = quaternion_multiply(self.base, quat)
+        if weights.any():
+            where, turn, stretch = self.strain(weights[0].numpy())
+            quats[where] += quaternion_multiply(turn, self.base[where]) - self.base[where]
+            log_scale[where, :2] += stretch
         return TexelCorrection(means.numpy(), quats.numpy(), log_scale.numpy(), color.numpy())

@@ -97,9 +97,9 @@ def sample_views(
 class PointViews:
     """T points of one person in every view, fused.
 
-    grid [N,T,2] position in the body crop, -1..1; weight [N,T] sum 1 or all 0; color [T,3] sRGB 0-1, 0 where unseen;
-    hit [T] trust 0-1; cosine [T] of the best view; variance [T] of colours; head_ranks [N] of the views for the
-    front of the head, 0 = best (all 0 unless chosen by part).
+    grid [N,T,2] position in the body crop, -1..1; weight [N,T] sum 1 or all 0; color [T,3] sRGB 0-1, 0 where
+    unseen; hit [T] trust 0-1; cosine [T] of the best view; variance [T] of colours; head_ranks [N] of the
+    views for the front of the head, 0 = best (all 0 unless chosen by part).
     """
 
     grid: NDArray[np.float32]
@@ -211,7 +211,7 @@ def look(
     depth_size: int,
     occluder_margin: float = 0.0,
 ) -> _Look:
-    """All texels of one person in one view; forearms and hands hide ``occluder_margin`` metres around them."""
+    """All texels of one person in one view; lower arms hide ``occluder_margin`` metres around them."""
     rotation, shift = viewmat[:3, :3], viewmat[:3, 3]
     camera = texels.position @ rotation.T + shift
     mesh = texels.vertices @ rotation.T + shift

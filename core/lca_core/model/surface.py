@@ -1,7 +1,8 @@
 """Points fixed to the body: where they rest, how they pose, which shapes move them. Nothing here is learned.
 
-A point is a triangle of the body mesh with barycentric weights. Two sets are built on this: the texels of a UV grid
-(:mod:`lca_core.model.template`) and the places of an avatar's Gaussians (:mod:`lca_core.model.density`).
+A point is a triangle of the body mesh with barycentric weights. Two sets are built on this: the texels of a
+UV grid (:mod:`lca_core.model.template`) and the places of an avatar's Gaussians
+(:mod:`lca_core.model.density`).
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class TemplateBody(Protocol):
 class LocatedPoints(Protocol):
     """Single points of a body (``lca_core.body.points.SurfacePoints`` is one), N of them.
 
-    face (N,) triangle number or -1; tri (N,3) vertices; bary (N,3); cavity (N,) bool; part (N,) 0 skin, 1 tongue,
-    2 left and 3 right eyeball; island (N,).
+    face (N,) triangle number or -1; tri (N,3) vertices; bary (N,3); cavity (N,) bool; part (N,) 0 skin, 1
+    tongue, 2 left and 3 right eyeball; island (N,).
     """
 
     @property
@@ -62,6 +63,8 @@ class LocatedPoints(Protocol):
     def frames(self, vertices: Any) -> Any: ...
 
     def stretch(self, vertices: Any) -> Any: ...
+
+    def derivatives(self) -> Any: ...
 
 
 @dataclass

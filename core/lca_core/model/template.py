@@ -1,7 +1,7 @@
 """The body as the network sees it: texels of the UV atlas on the rest body, and where they go when it poses.
 
-The points of :mod:`lca_core.model.surface` on a UV grid, as per-texel tensors. "Texel" always means one that can
-carry a Gaussian: inside the atlas and not on a cavity (mouth bag, eye sockets).
+The points of :mod:`lca_core.model.surface` on a UV grid, as per-texel tensors. "Texel" always means one that
+can carry a Gaussian: inside the atlas and not on a cavity (mouth bag, eye sockets).
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ class Template(BodyPoints):
         self.size = int(mask.shape[0])
         self.carries = mask & ~cavity
         self.rows, self.cols = np.nonzero(self.carries)
-        super().__init__(body, array(atlas.tri)[self.rows, self.cols], array(atlas.bary)[self.rows, self.cols])
+        super().__init__(
+            body, array(atlas.tri)[self.rows, self.cols], array(atlas.bary)[self.rows, self.cols]
+        )
         self.island = torch.from_numpy(array(atlas.island).astype(np.int64))[None, None]
         self.carries_map = torch.from_numpy(self.carries.astype(np.float32))[None, None]
         self._flat = torch.from_numpy(self.rows * self.size + self.cols)

@@ -87,7 +87,7 @@ def part_ranks(
 
 
 def rank_bias(template: BodyPoints, ranks: dict[int, NDArray[np.int64]]) -> NDArray[np.float32]:
-    """What to add to the score of every view at every texel [N,T]: 0 for the best view of the texel's part."""
+    """What to add to the score of every view at every texel [N,T]: 0 for the best view of its part."""
     table = np.zeros((max(ranks) + 1, len(next(iter(ranks.values())))), np.float32)
     for part, rank in ranks.items():
         table[part] = -RANK_PENALTY * rank
