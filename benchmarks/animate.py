@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     report["stepwise_over_fused"] = cpu["stepwise_core_ms"] / cpu["fused_core_ms"]
     say(
         f"65k: fused {cpu['fused_core_ms']:.1f}, step by step {cpu['stepwise_core_ms']:.1f}, fused and a "
-        f"512x512 picture {cpu['fused_and_picture_512_core_ms']:.1f} core-ms; fused differs from step by step "
+        f"512x512 picture {cpu['fused_and_picture_512_core_ms']:.1f} core-ms; they differ "
         f"by {cpu['max_difference_m']:.0e} m"
     )
     report["skinning"] = measure("skinning", 100_000, options.repeats)

@@ -29,7 +29,7 @@ def plot_splat(report: dict[str, Any], path: Path) -> None:
     """Forward and backward per case, and the peer in the subtitle."""
     figure, axes = _axes(f"CPU rendering, one thread, {report['environment']['cpu']}")
     cases = report["cases"]
-    names = [f"{c['gaussians'] // 1000}k\n{c['size']} px\n{c['mode']}" for c in cases]
+    names = [f"{round(c['gaussians'] / 1000)}k\n{c['size']} px\n{c['mode']}" for c in cases]
     for shift, key, colour in (
         (-0.27, "frame", "#9db4c0"),
         (0, "forward", "#2f6690"),
