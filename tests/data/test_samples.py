@@ -17,6 +17,7 @@ from lca_core.data.generate import generate
 from lca_core.data.library import ASSETS
 from lca_core.data.people import Person, sample_identity
 from lca_core.data.render import Light, srgb_to_linear
+from lca_core.data.sample_clip import SIZE, sample_clip_path
 
 from .conftest import UV
 
@@ -169,11 +170,11 @@ def test_generate_writes_once_and_resumes(tmp_path: Path) -> None:
 
 def test_shipped_clip_matches_its_motion() -> None:
     av = pytest.importorskip("av")
-    path = ASSETS / "sample_clip.mp4"
+    path = sample_clip_path()
     assert path.stat().st_size < 2e6
     with np.load(ASSETS / "sample_clip.npz", allow_pickle=False) as data, av.open(str(path)) as clip:
         stream = clip.streams.video[0]
-        assert (stream.width, stream.height) == (540, 960)
+        assert (stream.width, stream.height) == SIZE
         frames = sum(1 for _ in clip.decode(video=0))
         assert frames == len(data["pose"]) == len(data["transl"]) == len(data["expression"])
         assert 6 <= frames / float(data["fps"]) <= 7.5
