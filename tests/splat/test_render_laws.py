@@ -223,7 +223,7 @@ def test_concurrent_calls_do_not_meet(smooth_scene: Callable[..., Scene]) -> Non
 
 
 def test_culled_gaussians_change_nothing(smooth_scene: Callable[..., Scene]) -> None:
-    """Behind the camera, too near, out of view, transparent, not finite, no rotation: zero gradient."""
+    """Behind the camera, too near, out of view, transparent, no rotation, absurdly large: zero gradient."""
     s = single(smooth_scene())
     n = s["means"].shape[0]
     bad = {
@@ -232,12 +232,12 @@ def test_culled_gaussians_change_nothing(smooth_scene: Callable[..., Scene]) -> 
             [0, 0, -0.1999],
             [60.0, 0, 2],
             [0, 0, 2],
-            [float("nan"), 0, 2],
+            [3e38, 0, 2],
             [0, 0, 2],
             [0, 0, 2],
         ],
         "quats": [[1.0, 0, 0, 0]] * 5 + [[0.0, 0, 0, 0], [1.0, 0, 0, 0]],
-        "scales": [[0.1, 0.1, 0.1]] * 6 + [[float("inf"), 0.1, 0.1]],
+        "scales": [[0.1, 0.1, 0.1]] * 6 + [[3e38, 0.1, 0.1]],
         "opacities": [0.5, 0.5, 0.5, 0.003, 0.5, 0.5, 0.5],
         "colors": [[1.0, 1.0, 1.0]] * 7,
     }
@@ -250,6 +250,18 @@ def test_culled_gaussians_change_nothing(smooth_scene: Callable[..., Scene]) -> 
         else:
             assert torch.equal(few, many[:n]), k
             assert float(many[n:].abs().max()) == 0, k
+
+
+def test_opacity_zero_is_nothing(smooth_scene: Callable[..., Scene]) -> None:
+    """A copy of the scene with opacity 0 inside it changes no bit and gets no gradient, in every back end."""
+    s = single(smooth_scene())
+    ghosts = {k: v if k in ("viewmats", "Ks") else torch.cat([v, v]) for k, v in s.items()}
+    ghosts["opacities"] = torch.cat([s["opacities"], torch.zeros_like(s["opacities"])])
+    n = s["means"].shape[0]
+    for backend in ("numba", "torch"):
+        for few, many in zip(gradients(s, backend=backend), gradients(ghosts, backend=backend), strict=True):
+            assert torch.equal(few, many if many.shape == few.shape else many[:n])
+            assert many.shape == few.shape or float(many[n:].abs().max()) == 0
 
 
 def test_near_far_and_radius_clip(smooth_scene: Callable[..., Scene]) -> None:
@@ -352,6 +364,27 @@ def test_too_few_harmonics_and_integers_are_refused(smooth_scene: Callable[..., 
         render(**{**scene, "colors": torch.zeros(40, 4, 3)}, width=WIDTH, height=HEIGHT, sh_degree=3)
     with pytest.raises(InvalidInputError, match="opacities"):
         render(**{**scene, "opacities": torch.ones(40, dtype=torch.int64)}, width=WIDTH, height=HEIGHT)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["means", "quats", "scales", "opacities", "colors", "viewmats", "Ks"])
+def test_what_is_not_finite_is_refused_by_name(
+    smooth_scene: Callable[..., Scene], name: str, value: float
+) -> None:
+    scene = single(smooth_scene())
+    scene[name] = scene[name].clone()
+    scene[name].view(-1)[-1] = value
+    for backend in ("numba", "torch"):
+        with pytest.raises(InvalidInputError, match=f"{name} holds NaN"):
+            render(**scene, width=WIDTH, height=HEIGHT, backend=backend)
+
+
+def test_large_finite_values_are_not_taken_for_infinity(smooth_scene: Callable[..., Scene]) -> None:
+    """Their sum overflows, they do not."""
+    scene = single(smooth_scene())
+    scene["colors"] = torch.full_like(scene["colors"], 3e38)
+    image, alphas, _ = render(**scene, width=WIDTH, height=HEIGHT)
+    torch.testing.assert_close(image, 3e38 * alphas.expand_as(image), rtol=1e-4, atol=0)
 
 
 def test_gsplat_without_cuda_is_refused(smooth_scene: Callable[..., Scene]) -> None:

@@ -109,6 +109,15 @@ def _check_options(
         raise _fail(f"Need 0 < near_plane < far_plane, got {near_plane} and {far_plane}.")
 
 
+def _check_finite(*tensors: Tensor) -> None:
+    """Raise InvalidInputError naming the first input that holds NaN or infinity."""
+    names = ("means", "quats", "scales", "opacities", "colors", "viewmats", "Ks")
+    for name, tensor in zip(names, tensors, strict=True):
+        # one cheap sum finds nearly every good tensor; a sum that overflows is looked at closely
+        if not math.isfinite(float(tensor.detach().sum())) and not bool(tensor.detach().isfinite().all()):
+            raise _fail(f"{name} holds NaN or infinity; every value must be finite.")
+
+
 def render(
     means: Tensor,
     quats: Tensor,
@@ -164,7 +173,8 @@ def render(
         C, N]. float32, on the device of ``means``; float64 from the oracle.
 
     Raises:
-        InvalidInputError: a shape, dtype, device or option does not fit.
+        InvalidInputError: a shape, dtype, device or option does not fit; on the CPU also NaN or infinity in
+            an input (on CUDA the look would stall the device: such Gaussians end up as gsplat treats them).
         PreconditionError: gsplat was asked for and cannot run.
         ExhaustedError: one view needs absurdly many tile entries (numba).
     """
@@ -172,6 +182,8 @@ def render(
     _check_shapes(means, quats, scales, opacities, colors, viewmats, Ks, sh_degree)
     home = means.device
     chosen = _choose(backend, home)
+    if chosen != "gsplat":
+        _check_finite(means, quats, scales, opacities, colors, viewmats, Ks)
     dtype = torch.float64 if chosen == "torch" else torch.float32
     place = home if chosen == "gsplat" else torch.device("cpu")
     means, quats, scales, opacities, colors, viewmats, Ks = (
