@@ -36,6 +36,7 @@ def capture(args: argparse.Namespace) -> int:
             seed=args.seed,
             focal_px=args.focal,
             height_m=args.height,
+            tracks=args.tracks,
         )
     assert motion.betas is not None and motion.K is not None  # capture_motion always knows them
     np.savez_compressed(

@@ -115,6 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     motion.add_argument("--frames", type=int, default=300, help="at most so many frames, evenly spaced")
     motion.add_argument("--height", type=float, metavar="METRES", help="the person's height, if known")
     motion.add_argument("--focal", type=float, metavar="PX", help="focal length at <= 1920 px, if known")
+    motion.add_argument("--tracks", metavar="FILE.npz", help="landmarks of another tracker (docs/tracks.md)")
     motion.add_argument("--seed", type=int, default=0)
 
     export = add("export", "write other formats", _lazy("show", "export"), True)

@@ -60,6 +60,10 @@ class FitWeights:
     hinge: float = 10.0
 
 
+TRACKED_WEIGHTS = FitWeights(limbs=(40.0, 40.0))
+"""With the 3D joints of a better tracker, whose directions can be trusted."""
+
+
 @dataclass(frozen=True)
 class FitResult:
     """Result of :func:`fit_body` (numpy, world frame as in ``types.py``).

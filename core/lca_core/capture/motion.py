@@ -8,6 +8,9 @@ confidence 0.
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation, Slerp
@@ -16,11 +19,12 @@ from lca_core.body.model import BodyModel
 
 from .decode import DecodeLimits, read_clip
 from .expression import expression_confidence
-from .fit import FitWeights, fit_body
+from .fit import TRACKED_WEIGHTS, FitWeights, fit_body
 from .fit_body import FitBody
 from .fit_targets import build_targets
 from .networks import Array
 from .pipeline import MediaPath, Report, check_options, observe_clip, read_faces, silent
+from .tracks import Tracks, apply_tracks, load_tracks, tracks_focal
 from .types import Capture, Motion, intrinsics
 
 MOTION_SIDE = 960
@@ -43,6 +47,7 @@ def capture_motion(
     focal_px: float | None = None,
     height_m: float | None = None,
     limits: DecodeLimits | None = None,
+    tracks: str | os.PathLike[str] | Tracks | None = None,
 ) -> Motion:
     """Read the motion of the person in a clip.
 
@@ -54,16 +59,20 @@ def capture_motion(
         report: called with (stage, fraction, message); stages "decode", "detect", "fit", "expression".
         seed, focal_px, height_m, limits: as in ``capture_clip``; ``focal_px`` refers to the original
             resolution scaled to at most 1920 pixels.
+        tracks: landmarks of another tracker for this clip (``tracks.npz``); they replace ours where present.
 
     Raises:
         MediaUnreadableError, NoPersonFoundError, InvalidInputError: as in ``capture_clip``.
     """
     report = report or silent
     check_options(8, focal_px, height_m)
+    foreign = tracks if tracks is None or isinstance(tracks, Tracks) else load_tracks(tracks)
     report("decode", 0.0, "Reading the clip.")
     clip = read_clip(path, max_frames, max_side=MOTION_SIDE, limits=limits)
     report("decode", 1.0, f"{len(clip)} frames read.")
     seen = observe_clip(clip, report)
+    if foreign is not None:
+        seen = apply_tracks(seen, foreign, clip.frame_index, clip.size)
     index = np.array([o.index for o in seen])
     report("fit", 0.0, f"Fitting {len(seen)} frames.")
     masks = [np.zeros((1, 1), np.float32)] * len(seen)  # silhouettes take no part
@@ -73,6 +82,9 @@ def capture_motion(
         focal_px = float(person.Ks[0, 0, 0]) * max(clip.size) / max(person.image_size)
     elif focal_px is not None:
         focal_px *= max(clip.size) / min(1920, max(clip.source_size))
+    if foreign is not None and focal_px is None:
+        focal_px = tracks_focal(foreign, clip.size)
+    weights = FitWeights() if foreign is None else TRACKED_WEIGHTS
     fit = fit_body(
         FitBody(BodyModel.load(), seed),
         targets,
@@ -80,7 +92,7 @@ def capture_motion(
         height_m=height_m if person is None else None,
         betas=None if person is None else person.betas,
         times=clip.timestamps[index],
-        weights=FitWeights(outside=0.0, contour=0.0),
+        weights=replace(weights, outside=0.0, contour=0.0),
         stages=MOTION_STAGES,
         report=lambda f: report("fit", f, ""),
     )

@@ -29,7 +29,7 @@ from .expression import (
     personal_neutral,
 )
 from .face import FaceTracker
-from .fit import FitResult, fit_body
+from .fit import TRACKED_WEIGHTS, FitResult, FitWeights, fit_body
 from .fit_body import BODY_LINKS, LINK_POINTS, FitBody
 from .fit_targets import build_targets, point_confidence
 from .hands import HandTracker
@@ -38,6 +38,7 @@ from .networks import Array
 from .pose import PoseTracker
 from .quality import silhouette_iou
 from .select import Observation, choose, choose_frames, frame_report, moved, observe
+from .tracks import Tracks, apply_tracks, load_tracks, tracks_focal
 from .types import CAMERA_FROM_WORLD, Capture, intrinsics
 
 Report = Callable[[str, float, str], None]
@@ -73,6 +74,7 @@ def capture_clip(
     height_m: float | None = None,
     limits: DecodeLimits | None = None,
     debug_sheet: str | os.PathLike[str] | None = None,
+    tracks: str | os.PathLike[str] | Tracks | None = None,
 ) -> Capture:
     """Capture one person from a clip, a photo, a photo folder or a list of photos.
 
@@ -88,6 +90,7 @@ def capture_clip(
         limits: what the file may cost.
         debug_sheet: write a contact sheet PNG of the fit here, and beside it (same name, ``.json``) which
             frames were looked at, which were taken, and why.
+        tracks: landmarks of another tracker for this clip (``tracks.npz``); they replace ours where present.
 
     Raises:
         MediaUnreadableError: the media cannot be decoded.
@@ -96,10 +99,14 @@ def capture_clip(
     """
     report = report or silent
     check_options(max_references, focal_px, height_m)
+    foreign = tracks if tracks is None or isinstance(tracks, Tracks) else load_tracks(tracks)
     report("decode", 0.0, "Reading the clip.")
     clip = read_clip(path, max(SAMPLED_FRAMES, max_references), limits=limits)
     report("decode", 1.0, f"{len(clip)} of {clip.frame_count} frames read.")
     seen = observe_samples(clip, report)
+    if foreign is not None:
+        seen = apply_tracks(seen, foreign, clip.frame_index, clip.size)
+        focal_px = focal_px or tracks_focal(foreign, clip.size)
     labels = [f"frame {i} ({t:.1f} s)" for i, t in zip(clip.frame_index, clip.timestamps, strict=True)]
     if clip.kind == "images":
         labels = [f"photo {i + 1}" for i in clip.frame_index]
@@ -115,6 +122,7 @@ def capture_clip(
         targets,
         focal_px=focal_px or clip.focal_px,
         height_m=height_m,
+        weights=FitWeights() if foreign is None else TRACKED_WEIGHTS,
         report=lambda f: report("fit", f, ""),
     )
     report("expression", 0.0, "Reading expressions.")
