@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lca.errors import InvalidInputError
-from lca_core.avatar.animate import Animator, Deltas, LinearCorrection
+from lca_core.avatar.animate import Animator, Deltas, LinearCorrection, _baked
 from lca_core.avatar.frame import PoseFrame
 from lca_core.body.names import JOINT_PARENTS, NUM_ARKIT, NUM_JOINTS
 from lca_core.splat import GaussianSet, _pose, posing
@@ -99,6 +99,29 @@ def test_any_size(n: int, components: int) -> None:
         Animator(parts).evaluate(FRAMES["some shapes"]),
         Animator(parts, LinearCorrection(parts)).evaluate(FRAMES["some shapes"]),
     )
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_device_rig_equals_step_by_step(name: str) -> None:
+    """The torch path of CUDA, run here on the CPU."""
+    parts, frame = rig(), FRAMES[name]
+    device_rig = posing.DeviceRig(_baked(parts), torch.device("cpu"))
+    means, quats, scales, sh = device_rig.pose(
+        frame.joint_rotations, frame.gaze, frame.arkit, frame.translation
+    )
+    same(
+        GaussianSet(means, quats, scales, torch.from_numpy(parts.canonical.opacities), sh),
+        Animator(parts, LinearCorrection(parts)).evaluate(frame),
+    )
+
+
+def test_wrong_frames_are_refused() -> None:
+    fused = posing.FusedRig(_baked(rig()))
+    good = [FRAMES["rest"].joint_rotations, FRAMES["rest"].gaze, FRAMES["rest"].arkit]
+    for i in range(3):
+        bad = [part[:-1] if i == k else part for k, part in enumerate(good)]
+        with pytest.raises(InvalidInputError, match="needs rotations"):
+            fused.pose(*bad, np.zeros(3, np.float32))
 
 
 def test_rest_keeps_canonical_scales_and_colours_exactly() -> None:

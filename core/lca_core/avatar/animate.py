@@ -21,7 +21,7 @@ from lca_core.body.lbs import joint_transforms
 from lca_core.body.names import JOINT_INDEX
 from lca_core.body.rotation import axis_angle_to_matrix
 from lca_core.splat import GaussianSet
-from lca_core.splat.posing import FusedRig, Values
+from lca_core.splat.posing import BakedRig, DeviceRig, FusedRig, Values
 from lca_core.splat.skinning import skin_gaussians
 
 EYES = (JOINT_INDEX["left_eye_smplhf"], JOINT_INDEX["right_eye_smplhf"])
@@ -82,15 +82,26 @@ class Animator:
         avatar: the avatar.
         correction: how expressions and poses deform the canonical set; the file's linear correctives by
             default.
+        device: where the Gaussians live and come out, e.g. "cuda"; the CPU by default.
     """
 
-    def __init__(self, avatar: Avatar, correction: Correction | None = None) -> None:
+    def __init__(
+        self,
+        avatar: Avatar,
+        correction: Correction | None = None,
+        *,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self._correction = correction
-        self._rig = _fused(avatar) if correction is None else None
+        self._device = torch.device(device)
+        self._rig: FusedRig | DeviceRig | None = None
+        if correction is None:
+            baked = _baked(avatar)
+            self._rig = FusedRig(baked) if self._device.type == "cpu" else DeviceRig(baked, self._device)
         self._means = np.asarray(avatar.canonical.means, np.float32)
         self._quats = np.asarray(avatar.canonical.quats, np.float32)
         self._log_scales = np.log(np.asarray(avatar.canonical.scales, np.float32))
-        self._opacities = torch.from_numpy(np.array(avatar.canonical.opacities, np.float32))
+        self._opacities = torch.from_numpy(np.array(avatar.canonical.opacities, np.float32)).to(self._device)
         self._sh = np.asarray(avatar.canonical.sh, np.float32)
         self._joint_indices = torch.from_numpy(np.array(avatar.skinning.joint_indices))
         self._joint_weights = torch.from_numpy(np.array(avatar.skinning.joint_weights, np.float32))
@@ -104,7 +115,7 @@ class Animator:
             means, quats, scales, sh = posed
             return GaussianSet(means, quats, scales, self._opacities, sh)
         assert self._correction is not None
-        return self._evaluate_stepwise(frame, self._correction)
+        return self._evaluate_stepwise(frame, self._correction).to(self._device)
 
     def _evaluate_stepwise(self, frame: PoseFrame, correction: Correction) -> GaussianSet:
         rotations = local_rotations(frame)
@@ -126,7 +137,7 @@ class Animator:
             means=posed_means + torch.from_numpy(frame.translation),
             quats=posed_quats,
             scales=torch.from_numpy(np.exp(self._log_scales + deltas.log_scales)),
-            opacities=self._opacities,
+            opacities=self._opacities.cpu(),
             sh=torch.from_numpy(sh),
         )
 
@@ -136,9 +147,9 @@ class Animator:
         return posed[0].numpy() + frame.translation
 
 
-def _fused(avatar: Avatar) -> FusedRig:
+def _baked(avatar: Avatar) -> BakedRig:
     rest, change, skinning = avatar.canonical, avatar.correctives, avatar.skinning
-    return FusedRig(
+    return BakedRig(
         Values(rest.means, rest.quats, rest.scales, rest.sh[:, 0]),
         rest.sh,
         Values(change.arkit_means, change.arkit_quats, change.arkit_log_scales, change.arkit_sh0),

@@ -19,6 +19,7 @@ from lca.errors import InvalidInputError
 from lca_core.splat import _pose
 from lca_core.splat._pose import BLOCK, ROWS
 from lca_core.splat._threads import share, worker_count
+from lca_core.splat.gaussians import quaternion_multiply
 
 GRAIN = 16384  # Gaussians that are worth another thread
 
@@ -39,10 +40,11 @@ class Values:
         return np.concatenate([np.asarray(part, np.float32) for part in parts], axis=-1)
 
 
-class FusedRig:
-    """A baked rig packed for :meth:`pose`. Safe to call from several threads: nothing changes after creation.
+@dataclass(frozen=True)
+class BakedRig:
+    """The arrays of a baked rig (docs/avatar-file.md).
 
-    Args:
+    Attributes:
         canonical: values of (N, ...); sh: (N, K, 3) all bands.
         shapes: values of (M, ...), rows ``shape_index`` (M,) of shape s being ``shape_ptr[s]:[s + 1]``.
         components, basis, mean: values of (C, N, ...), their map (C, 9 J - 9) and its origin (9 J - 9,).
@@ -50,54 +52,101 @@ class FusedRig:
         eyes: left and right eye joint, which gaze turns.
 
     Raises:
-        InvalidInputError: an index points outside its table (the file was damaged).
+        InvalidInputError: shapes do not fit or an index points outside its table (the file was damaged).
     """
 
-    def __init__(
-        self,
-        canonical: Values,
-        sh: np.ndarray,
-        shapes: Values,
-        shape_ptr: np.ndarray,
-        shape_index: np.ndarray,
-        components: Values,
-        basis: np.ndarray,
-        mean: np.ndarray,
-        joint_indices: np.ndarray,
-        joint_weights: np.ndarray,
-        joints: np.ndarray,
-        parents: Sequence[int],
-        eyes: tuple[int, int],
-    ) -> None:
-        n = len(canonical.means)
-        self._parents = np.asarray(parents, np.int32)
-        self._joints = np.array(joints, np.float64)
-        self._eyes = np.asarray(eyes, np.int32)
+    canonical: Values
+    sh: np.ndarray
+    shapes: Values
+    shape_ptr: np.ndarray
+    shape_index: np.ndarray
+    components: Values
+    basis: np.ndarray
+    mean: np.ndarray
+    joint_indices: np.ndarray
+    joint_weights: np.ndarray
+    joints: np.ndarray
+    parents: Sequence[int]
+    eyes: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        n, count = len(self.canonical.means), len(self.joints)
+        parents, lengths = np.asarray(self.parents), self.shape_lengths()
+        in_order = len(parents) == count and bool(np.all((parents < np.arange(count)) & (parents >= -1)))
+        for name, wrong in {
+            "joint_indices": self.joint_indices.shape != (n, 4) or _outside(self.joint_indices, count),
+            "joint_weights": self.joint_weights.shape != (n, 4),
+            "arkit_index": _outside(self.shape_index, n),
+            "arkit_ptr": bool(np.any(lengths < 0)) or int(lengths.sum()) != len(self.shape_index),
+            "parents": not in_order,
+            "sh": self.sh.ndim != 3 or len(self.sh) != n,
+        }.items():
+            if wrong:
+                raise InvalidInputError(f"The avatar's {name} do not fit its other tables; it is damaged.")
+
+    def shape_lengths(self) -> np.ndarray:
+        """Rows of every shape (S,)."""
+        return np.diff(np.asarray(self.shape_ptr, np.int64))
+
+    def shape_ids(self) -> np.ndarray:
+        """Shape of every row (M,)."""
+        lengths = self.shape_lengths()
+        return np.repeat(np.arange(len(lengths)), lengths)
+
+
+def _outside(index: np.ndarray, size: int) -> bool:
+    return len(index) > 0 and bool(index.min() < 0 or index.max() >= size)
+
+
+class _Skeleton:
+    """Joint transforms and pose coefficients of a frame; what both rigs below share."""
+
+    def __init__(self, baked: BakedRig) -> None:
+        self._parents = np.asarray(baked.parents, np.int32)
+        self._joints = np.array(baked.joints, np.float64)
+        self._eyes = np.asarray(baked.eyes, np.int32)
+        self._basis, self._mean = np.array(baked.basis, np.float32), np.array(baked.mean, np.float32)
+        self._shapes = len(baked.shape_lengths())
+
+    def _frame(
+        self, rotations: np.ndarray, gaze: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Transforms (J, 3, 4), their quaternions (J, 4) and coefficients (C,)."""
         count = len(self._joints)
-        if n and (joint_indices.min() < 0 or joint_indices.max() >= count):
-            raise InvalidInputError(f"joint_indices must lie in 0..{count - 1}; the avatar is damaged.")
-        if len(shape_index) and (shape_index.min() < 0 or shape_index.max() >= n):
-            raise InvalidInputError(f"arkit_index must lie in 0..{n - 1}; the avatar is damaged.")
-        if np.any(self._parents >= np.arange(count)) or np.any(self._parents < -1):
-            raise InvalidInputError("parents must come before their children; the avatar is damaged.")
-        lengths = np.diff(np.asarray(shape_ptr, np.int64))
-        if np.any(lengths < 0) or int(lengths.sum()) != len(shape_index):
-            raise InvalidInputError("arkit_ptr does not partition arkit_index; the avatar is damaged.")
+        if rotations.shape != (count, 3) or gaze.shape != (2, 2) or weights.shape != (self._shapes,):
+            raise InvalidInputError(
+                f"A frame needs rotations ({count}, 3), gaze (2, 2) and weights ({self._shapes},)."
+            )
+        local = np.empty((count, 3, 3), np.float32)
+        transforms, turns = np.empty((count, 3, 4), np.float32), np.empty((count, 4), np.float32)
+        _pose.kinematics(
+            np.ascontiguousarray(rotations), np.ascontiguousarray(gaze), self._eyes, self._joints,
+            self._parents, local, transforms, turns,
+        )  # fmt: skip
+        feature = (local[1:] - np.eye(3, dtype=np.float32)).reshape(-1)
+        return transforms, turns, self._basis @ (feature - self._mean)
+
+
+class FusedRig(_Skeleton):
+    """A baked rig packed for the CPU. Safe to call from several threads: nothing changes after creation."""
+
+    def __init__(self, baked: BakedRig) -> None:
+        super().__init__(baked)
+        n = len(baked.canonical.means)
         blocks = (n + BLOCK - 1) // BLOCK
-        layers = np.zeros((blocks, 1 + len(basis), ROWS, BLOCK), np.float32)
-        for at, rows in enumerate([canonical.rows(), *components.rows()]):
+        self._layers = np.zeros((blocks, 1 + len(baked.basis), ROWS, BLOCK), np.float32)
+        for at, rows in enumerate([baked.canonical.rows(), *baked.components.rows()]):
             padded = np.zeros((blocks * BLOCK, ROWS), np.float32)
             padded[:n] = rows
-            layers[:, at] = padded.reshape(blocks, BLOCK, ROWS).swapaxes(1, 2)
-        self._layers = layers
-        order = np.argsort(shape_index, kind="stable")  # by Gaussian, shapes in order within one
-        self._shape_ptr = np.searchsorted(np.asarray(shape_index)[order], np.arange(n + 1)).astype(np.int64)
-        self._shape_id = np.repeat(np.arange(len(lengths)), lengths)[order].astype(np.int32)
-        self._shape_rows = np.ascontiguousarray(shapes.rows()[order])
-        self._basis, self._mean = np.array(basis, np.float32), np.array(mean, np.float32)
-        self._indices = np.array(joint_indices, np.int32)
-        self._weights = np.array(joint_weights, np.float32)
-        self._sh = np.array(sh, np.float32)
+            self._layers[:, at] = padded.reshape(blocks, BLOCK, ROWS).swapaxes(1, 2)
+        index = np.asarray(baked.shape_index)
+        order = np.argsort(index, kind="stable")  # by Gaussian, shapes in order within one
+        self._shape_ptr = np.searchsorted(index[order], np.arange(n + 1)).astype(np.int64)
+        self._shape_id = baked.shape_ids()[order].astype(np.int32)
+        self._shape_rows = np.ascontiguousarray(baked.shapes.rows()[order])
+        self._indices = np.array(baked.joint_indices, np.int32)
+        self._weights = np.array(baked.joint_weights, np.float32)
+        self._sh = np.array(baked.sh, np.float32)
 
     def pose(
         self, rotations: np.ndarray, gaze: np.ndarray, weights: np.ndarray, translation: np.ndarray
@@ -111,15 +160,8 @@ class FusedRig:
         Returns:
             means (N, 3) m, quats (N, 4) unit wxyz, scales (N, 3) linear m, sh (N, K, 3); float32, new.
         """
-        count, n = len(self._joints), len(self._sh)
-        local = np.empty((count, 3, 3), np.float32)
-        transforms, turns = np.empty((count, 3, 4), np.float32), np.empty((count, 4), np.float32)
-        _pose.kinematics(
-            np.ascontiguousarray(rotations), np.ascontiguousarray(gaze), self._eyes, self._joints,
-            self._parents, local, transforms, turns,
-        )  # fmt: skip
-        feature = (local[1:] - np.eye(3, dtype=np.float32)).reshape(-1)
-        coefficients = self._basis @ (feature - self._mean)
+        transforms, turns, coefficients = self._frame(rotations, gaze, weights)
+        n = len(self._sh)
         active = np.ascontiguousarray(weights if np.any(weights) else weights[:0])
         means, quats = torch.empty(n, 3), torch.empty(n, 4)
         scales, sh = torch.empty(n, 3), torch.empty(self._sh.shape)
@@ -132,6 +174,50 @@ class FusedRig:
         return means, quats, scales, sh
 
 
+class DeviceRig(_Skeleton):
+    """A baked rig whose Gaussians live on a torch device (CUDA): joints are turned on the CPU, one copy of
+    about 4 kB goes up per frame, everything else stays there. Safe to call from several threads."""
+
+    def __init__(self, baked: BakedRig, device: torch.device) -> None:
+        super().__init__(baked)
+
+        def there(array: np.ndarray, dtype: type = np.float32) -> Tensor:
+            return torch.from_numpy(np.array(array, dtype)).to(device)
+
+        self._device = device
+        self._rest = there(baked.canonical.rows())
+        self._components = there(baked.components.rows()).reshape(len(baked.basis), -1)
+        self._shape_rows = there(baked.shapes.rows())
+        self._shape_index = there(baked.shape_index, np.int64)
+        self._shape_id = there(baked.shape_ids(), np.int64)
+        self._indices = there(baked.joint_indices, np.int64)
+        self._weights = there(baked.joint_weights)[:, :, None]
+        self._sh = there(baked.sh)
+
+    def pose(
+        self, rotations: np.ndarray, gaze: np.ndarray, weights: np.ndarray, translation: np.ndarray
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One frame; arguments and results as :meth:`FusedRig.pose`, results on the device."""
+        parts = (*self._frame(rotations, gaze, weights), weights, translation)
+        sent = torch.from_numpy(np.concatenate([part.ravel() for part in parts])).to(self._device)
+        flat, turns, coefficients, weight, shift = sent.split([part.size for part in parts])
+        change = (coefficients @ self._components).view(-1, ROWS)
+        if np.any(weights):
+            change.index_add_(0, self._shape_index, weight[self._shape_id, None] * self._shape_rows)
+        scales = self._rest[:, _pose.SCALES : _pose.SH0] * change[:, _pose.SCALES : _pose.SH0].exp()
+        means = self._rest[:, :3] + change[:, :3]
+        quats = self._rest[:, _pose.QUATS : _pose.SCALES] + change[:, _pose.QUATS : _pose.SCALES]
+        blended = (self._weights * flat.view(-1, 12)[self._indices]).sum(dim=1).view(-1, 3, 4)
+        moved = (blended[:, :, :3] @ means[:, :, None])[:, :, 0] + blended[:, :, 3] + shift
+        near = turns.view(-1, 4)[self._indices]
+        signs = torch.where((near * near[:, :1]).sum(dim=-1, keepdim=True) < 0, -1.0, 1.0)
+        turn = (self._weights * signs * near).sum(dim=1)
+        turned = torch.nn.functional.normalize(quaternion_multiply(turn, quats), dim=-1)
+        sh = self._sh.clone()
+        sh[:, 0] += change[:, _pose.SH0 :]
+        return moved, turned, scales, sh
+
+
 def warm_posing() -> None:
     """Compile (or load from the cache) the kernels with a rig of one joint and one Gaussian."""
     zero = Values(np.zeros((1, 3)), np.eye(1, 4), np.ones((1, 3)), np.zeros((1, 3)))
@@ -139,8 +225,8 @@ def warm_posing() -> None:
     many = Values(*(part[None] for part in (zero.means, zero.quats, zero.scales, zero.sh0)))
     sh, weights = np.zeros((1, 1, 3)), np.eye(1, 4)
     index = np.zeros((1, 4), np.uint8)
-    rig = FusedRig(
+    baked = BakedRig(
         zero, sh, none, np.zeros(2, np.int32), np.zeros(0, np.int32), many, np.zeros((1, 0)), np.zeros(0),
         index, weights, np.zeros((1, 3)), [-1], (0, 0),
     )  # fmt: skip
-    rig.pose(*(np.zeros(shape, np.float32) for shape in ((1, 3), (2, 2), (1,), (3,))))
+    FusedRig(baked).pose(*(np.zeros(shape, np.float32) for shape in ((1, 3), (2, 2), (1,), (3,))))
