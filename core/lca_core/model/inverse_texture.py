@@ -24,7 +24,7 @@ from lca_core.model.raster import depth_buffer, sample_bilinear, visible
 from lca_core.model.references import References, Source
 from lca_core.model.surface import BodyPoints, PosedTexels
 from lca_core.model.template import Template
-from lca_core.model.view_choice import HEAD_FRONT, part_ranks, rank_bias
+from lca_core.model.view_choice import HEAD_FRONT, hand_trust, part_ranks, rank_bias
 
 UV_LAYOUT = "features,color3,hit1,position3,normal3,cosine1,variance1,fill3"
 SHARPNESS = 14.0
@@ -161,6 +161,7 @@ def sample_points(
             )
     head_ranks = np.zeros(n, np.int64)
     if by_part:
+        trust *= hand_trust(points, trust, color)
         ranks = part_ranks(points, trust, score, color, refs.expression[person].cpu().numpy())
         score += rank_bias(points, ranks)
         head_ranks = ranks.get(HEAD_FRONT, head_ranks)

@@ -15,6 +15,9 @@ from lca_core.model.surface import BodyPoints
 RANK_PENALTY = 0.3
 """Score lost per rank; with the fusion's sharpness the second best view weighs 1.5 % where both see a texel
 well."""
+HUE_NEAR, HUE_FAR = 0.04, 0.085
+"""Distance in (r, g, b) / sum within and beyond which a texel has the hue of the hands or not."""
+BARE_SHARE = 0.2
 BLINKS = (ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"])
 MOUTH = (ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthFunnel"], ARKIT_INDEX["mouthPucker"])
 
@@ -84,6 +87,37 @@ def part_ranks(
             quality = quality * np.clip(calm, 0.2, 1.0)
         ranks[int(part)] = np.argsort(np.argsort(-quality, kind="stable"), kind="stable")
     return ranks
+
+
+def hand_trust(
+    template: BodyPoints, trust: NDArray[np.float32], color: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Factor of the trust [N,T]: hands keep what has the hue of hands, 1 everywhere else.
+
+    Hands are small and their fit is off by a finger's width, so some of their texels land on cuffs and on
+    the clothes behind. Bare hands have the hue of the face; if few texels do, the person wears gloves and
+    the hands' own median decides.
+
+    Args:
+        trust: [N,T]; color: [N,T,3] sRGB 0-1.
+    """
+    names = [part_of_joint(name) for name in JOINT_NAMES]
+    hands = np.array([name.endswith("hand") for name in names])[template.weights.argmax(1)]
+    factor = np.ones_like(trust)
+    sure = trust[:, hands] > 0.5
+    if sure.sum() < 50:
+        return factor
+    hue = color / (color.sum(-1, keepdims=True) + 0.1)
+    face = (texel_parts(template) == HEAD_FRONT) & (template.rest_normals()[:, 2] > 0.5)
+    seen_face = trust[:, face] > 0.5
+    own = hue[:, hands]
+    away = np.linalg.norm(own - np.median(own[sure], axis=0), axis=-1)
+    if seen_face.sum() >= 50:
+        from_face = np.linalg.norm(own - np.median(hue[:, face][seen_face], axis=0), axis=-1)
+        if (from_face[sure] < HUE_FAR).mean() > BARE_SHARE:
+            away = from_face
+    factor[:, hands] = np.clip((HUE_FAR - away) / (HUE_FAR - HUE_NEAR), 0.0, 1.0)
+    return factor
 
 
 def rank_bias(template: BodyPoints, ranks: dict[int, NDArray[np.int64]]) -> NDArray[np.float32]:
