@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -182,6 +183,76 @@ def test_photos_keep_their_size_and_focal(tmp_path: Path) -> None:
     assert clip.frames[0, 49, 99, 0] > 190 and clip.frames[0, 60, 10].max() == 0
     expected = np.median([50 / 43.27 * np.hypot(100, 50), 50 / 43.27 * np.hypot(60, 80)])
     assert clip.focal_px == pytest.approx(expected, rel=1e-5)
+
+
+def test_variable_frame_rate_keeps_true_times(tmp_path: Path) -> None:
+    path, moments = tmp_path / "vfr.mp4", [0, 40, 80, 200, 233, 400, 1000]
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for i, ms in enumerate(moments):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 * i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = ms, Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    clip = read_clip(path, 24)
+    np.testing.assert_allclose(clip.timestamps, np.array(moments) / 1000, atol=2e-3)
+
+
+@pytest.mark.parametrize(("curve", "white"), [(16, 0.58), (18, 0.75), (1, 1.0)])
+def test_ten_bit_and_hdr_become_plain_srgb(tmp_path: Path, curve: int, white: float) -> None:
+    """A grey ramp up to diffuse white: BT.2408 puts white at 58 percent of PQ, 75 percent of HLG."""
+    ramp = np.linspace(0, white, 128)
+    codes = np.repeat((ramp * 65535).astype(np.uint16)[None, :, None], 64, 0).repeat(3, 2)
+    path = tmp_path / "deep.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx265", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p10le"
+        stream.codec_context.color_trc = curve
+        stream.codec_context.color_primaries = stream.codec_context.colorspace = 9 if curve > 1 else 1
+        stream.options = {"x265-params": "log-level=none:crf=8"}
+        for _ in range(3):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(codes, format="rgb48le")))
+        out.mux(stream.encode(None))
+    frame = read_clip(path, 3).frames[1].astype(int)
+    grey = frame[32, 4:124]
+    assert np.abs(grey - grey.mean(1, keepdims=True)).max() < 8  # stays grey
+    assert (np.diff(grey.mean(1)) > -4).all()
+    assert grey[-1].mean() > 225  # diffuse white is white, not the dull grey of the raw code
+    if curve > 1:
+        assert white * 255 < grey[-1].mean() - 20
+
+
+def test_4k_is_scaled_and_8k_refused(tmp_path: Path) -> None:
+    clip = read_clip(write_clip(tmp_path / "4k.mp4", frames=2, width=3840, height=2160), 2)
+    assert clip.size == (1920, 1080) and clip.source_size == (3840, 2160)
+    with pytest.raises(MediaUnreadableError, match="4K"):
+        read_clip(tmp_path / "4k.mp4", 2, limits=DecodeLimits(pixels=1920 * 1080))
+
+
+def test_transparent_pictures_bring_their_matte(tmp_path: Path) -> None:
+    for i in range(3):
+        image = np.zeros((40, 60, 4), np.uint8)
+        image[10:30, 20 + i : 40] = (200, 10, 10, 255)
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    clip = read_clip(tmp_path)
+    assert clip.alpha is not None and clip.alpha.shape == (3, 40, 60)
+    assert clip.alpha[1, 20, 30] == 255 and clip.alpha[1, 5, 5] == 0 and clip.alpha[2, 20, 21] == 0
+    assert (clip.frames[0, 5, 5] == 128).all() and clip.frames[0, 20, 30, 0] == 200
+    Image.new("RGBA", (20, 20), (1, 2, 3, 255)).save(tmp_path / "opaque.png")
+    assert read_clip(tmp_path / "opaque.png").alpha is None
+
+
+def test_heic_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    for name in ("photo.HEIC", "photo.heif"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
+        with pytest.raises(MediaUnreadableError, match=r"export it as JPEG"):
+            read_clip(tmp_path / name)
+    with pytest.raises(MediaUnreadableError, match="HEIC"):
+        read_clip(tmp_path)
+    with pytest.raises(MediaUnreadableError, match="HEIC"):
+        read_clip([tmp_path / "photo.HEIC"])
 
 
 def test_photo_orientation_and_broken_photo(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lca.errors import MediaUnreadableError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 IMAGE_FORMATS = ["PNG", "JPEG", "WEBP", "BMP"]
 MIN_COMPLETE = 0.9
 """A clip with fewer than this share of its declared frames counts as cut off."""
@@ -52,6 +53,8 @@ class Clip:
         source_size: (width, height) before scaling down (photos: the largest).
         focal_px: focal length in pixels from EXIF when every photo has one, else ``None``.
         kind: ``"video"`` or ``"images"``.
+        alpha: uint8 [T,H,W] when pictures came with transparency (255 in those without), else ``None``; the
+            transparent part of ``frames`` is grey.
     """
 
     frames: NDArray[np.uint8]
@@ -64,6 +67,7 @@ class Clip:
     source_size: tuple[int, int]
     focal_px: float | None
     kind: str
+    alpha: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -113,6 +117,8 @@ def read_clip(
     with tempfile.TemporaryDirectory(prefix="lca_decode_") as scratch:
         result = _run_worker(request, Path(scratch), limits.wall_seconds, video.name)
         frames = np.load(Path(scratch) / "frames.npy", allow_pickle=False)
+        cut = Path(scratch) / "alpha.npy"
+        alpha = np.load(cut, allow_pickle=False) if cut.is_file() else None
     focal = [f for f in result["focal_px"] if f]
     return Clip(
         frames=frames,
@@ -125,6 +131,7 @@ def read_clip(
         source_size=(int(result["source_size"][0]), int(result["source_size"][1])),
         focal_px=float(np.median(focal)) if focal and len(focal) == len(frames) else None,
         kind=str(result["kind"]),
+        alpha=alpha,
     )
 
 
@@ -132,6 +139,7 @@ def _inputs(path: str | os.PathLike[str] | list[str | os.PathLike[str]]) -> tupl
     """Split the request into (photos, first file); photos is empty for a video."""
     if isinstance(path, list):
         images = [Path(p) for p in path]
+        _refuse_heic(images)
         missing = [p.name for p in images if not p.is_file()]
         if missing or not images:
             raise MediaUnreadableError(f"Photos are missing: {', '.join(missing) or 'the list is empty'}.")
@@ -140,13 +148,25 @@ def _inputs(path: str | os.PathLike[str] | list[str | os.PathLike[str]]) -> tupl
     if source.is_dir():
         images = sorted(p for p in source.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
         if not images:
+            _refuse_heic(sorted(source.iterdir()))
             raise MediaUnreadableError(
                 f"The folder {source.name} holds no photos; put PNG or JPEG files into it or give a video."
             )
         return images, images[0]
+    _refuse_heic([source])
     if not source.is_file():
         raise MediaUnreadableError(f"There is no file {source.name}; check the path.")
     return ([source] if source.suffix.lower() in IMAGE_SUFFIXES else []), source
+
+
+def _refuse_heic(files: list[Path]) -> None:
+    """HEIC needs a patent-encumbered decoder that is not shipped; half-read grids would be worse."""
+    for file in files:
+        if file.suffix.lower() in HEIC_SUFFIXES:
+            raise MediaUnreadableError(
+                f"{file.name} is a HEIC photo, which is not read here; export it as JPEG (on an iPhone: "
+                "Settings, Camera, Formats, Most Compatible)."
+            )
 
 
 def _run_worker(request: dict, scratch: Path, wall_seconds: float, name: str) -> dict:

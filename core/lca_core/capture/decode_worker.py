@@ -142,9 +142,51 @@ def to_rgb(frame: Any, stream: Any, max_side: int) -> Any:
         width = round(width * float(aspect))
     scale = min(1.0, max_side / max(width, height))
     width, height = max(round(width * scale), 2), max(round(height * scale), 2)
-    image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+    curve = HDR_CURVES.get(int(getattr(stream.codec_context, "color_trc", 0) or 0))
+    if curve is None:
+        image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+    else:
+        deep = frame.to_ndarray(format="rgb48le", width=width, height=height, interpolation="AREA")
+        image = hdr_to_srgb(deep, curve)
     turns = round((frame.rotation or 0) / 90) % 4  # display matrix: counter-clockwise degrees
     return np.ascontiguousarray(np.rot90(image, turns))
+
+
+HDR_CURVES = {16: "pq", 18: "hlg"}
+"""Transfer characteristics of ITU-T H.273 that mark high dynamic range."""
+
+WHITE_NITS = 203.0
+"""Diffuse white of HDR pictures (ITU-R BT.2408)."""
+
+
+def hdr_to_srgb(deep: Any, curve: str) -> Any:
+    """BT.2020 PQ or HLG code values, uint16 RGB [H,W,3], to sRGB uint8; highlights above white roll off.
+
+    Curves: SMPTE ST 2084 and ITU-R BT.2100 (HLG for a 1000-nit display, system gamma 1.2).
+    """
+    import numpy as np
+
+    code = np.linspace(0.0, 1.0, 4096)
+    if curve == "pq":
+        root = code ** (1 / 78.84375)
+        table = 10000 * (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (
+            1 / 0.1593017578125
+        )
+    else:
+        a, b, c = 0.17883277, 0.28466892, 0.55991073
+        table = np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12)
+    light = table[deep >> 4].astype(np.float32)
+    if curve == "hlg":
+        luma = light @ np.array([0.2627, 0.678, 0.0593], np.float32)
+        light = 1000.0 * light * np.maximum(luma, 1e-6)[..., None] ** 0.2
+    to_709 = np.array(
+        [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
+    )
+    linear = np.maximum(light @ to_709.T / WHITE_NITS, 0.0)
+    knee = 0.8
+    linear = np.where(linear > knee, 1 - (1 - knee) * np.exp(-(linear - knee) / (1 - knee)), linear)
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return (srgb.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def decode_images(request: dict[str, Any], out: Path) -> dict[str, Any]:
@@ -154,7 +196,7 @@ def decode_images(request: dict[str, Any], out: Path) -> dict[str, Any]:
 
     Image.MAX_IMAGE_PIXELS = int(request["max_pixels"])
     paths = [request["images"][i] for i in choose(len(request["images"]), request["max_frames"])]
-    frames, focal, largest = [], [], (1, 1)
+    frames, focal, largest, alphas, clear = [], [], (1, 1), [], False
     for path in paths:
         try:
             with Image.open(path, formats=request["image_formats"]) as source:
@@ -163,10 +205,14 @@ def decode_images(request: dict[str, Any], out: Path) -> dict[str, Any]:
                 tags = source.getexif().get_ifd(0x8769)
                 f35 = float(tags.get(0xA405) or 0)  # FocalLengthIn35mmFilm
                 image = ImageOps.exif_transpose(source)
-                if image.mode in ("RGBA", "LA", "P"):
+                if image.mode.startswith("I;16"):  # 16-bit grey clips at 255 otherwise
+                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+                alpha = None
+                if image.mode in ("RGBA", "LA", "PA", "P"):
                     rgba = image.convert("RGBA")
+                    alpha = rgba.getchannel("A")
                     image = Image.new("RGB", rgba.size, (128, 128, 128))
-                    image.paste(rgba, mask=rgba.getchannel("A"))
+                    image.paste(rgba, mask=alpha)
                 image = image.convert("RGB")
         except Image.DecompressionBombError as error:
             raise Unreadable(f"The photo {os.path.basename(path)} is too large; scale it down.") from error
@@ -179,13 +225,21 @@ def decode_images(request: dict[str, Any], out: Path) -> dict[str, Any]:
         if scale < 1.0:
             size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
             image = image.resize(size, Image.Resampling.LANCZOS)
+            alpha = alpha.resize(size, Image.Resampling.BOX) if alpha is not None else None
         frames.append(np.asarray(image))
+        alphas.append(np.full(frames[-1].shape[:2], 255, np.uint8) if alpha is None else np.asarray(alpha))
+        clear = clear or int(alphas[-1].min()) < 128
         focal.append(f35 / 43.27 * float(np.hypot(image.width, image.height)) if f35 > 0 else None)
     height, width = max(f.shape[0] for f in frames), max(f.shape[1] for f in frames)
     stack = np.zeros((len(frames), height, width, 3), np.uint8)
     for slot, frame in zip(stack, frames):
         slot[: frame.shape[0], : frame.shape[1]] = frame
     np.save(out / "frames.npy", stack)
+    if clear:
+        cut = np.zeros((len(frames), height, width), np.uint8)
+        for slot, matte in zip(cut, alphas):
+            slot[: matte.shape[0], : matte.shape[1]] = matte
+        np.save(out / "alpha.npy", cut)
     return {
         "timestamps": [float(i) for i in range(len(frames))],
         "frame_index": [request["images"].index(p) for p in paths],

@@ -215,6 +215,9 @@ def matte_frames(clip: Clip, chosen: list[Observation], report: Report = silent)
         width, height = (int(v) for v in clip.sizes[o.index])
         view = np.ascontiguousarray(clip.frames[o.index][:height, :width])
         full = np.zeros(clip.frames.shape[1:3], np.float32)
+        if clip.alpha is not None and clip.alpha[o.index].min() < 128:  # somebody cut the person out already
+            masks.append(clip.alpha[o.index].astype(np.float32) / 255.0)
+            continue
         full[:height, :width] = refine_mask(view, o.pose.mask, [h.points for h in o.hands if h is not None])
         masks.append(full)
     report("masks", 1.0, "")
