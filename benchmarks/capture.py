@@ -1,0 +1,179 @@
+"""How well capture reads people: on real clips against its own landmarks, on a synthetic clip against truth.
+
+Run ``lca bench capture [--media FOLDER] [--json [FILE]]``. Real clips have no ground truth: reprojection and
+overlap rate the fit, not the landmarks. The shipped synthetic clip has known pose, shape, camera and
+expression. CPU seconds are process time with one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lca_core.body.model import BodyModel
+from lca_core.body.names import ARKIT_INDEX, JOINT_INDEX
+from lca_core.capture import capture_clip, read_clip
+from lca_core.capture.fit import fit_body
+from lca_core.capture.fit_body import FitBody
+from lca_core.capture.fit_targets import build_targets
+from lca_core.capture.motion import capture_motion
+from lca_core.capture.pipeline import matte_frames, observe_clip, read_faces
+from lca_core.data.sample_clip import sample_clip_path
+
+CLIPS = ("demo.mp4", "dance.mp4")
+LOOKED_AT = 30
+PROTOTYPE_HANDS = {"demo.mp4": (8, 27)}
+"""Left and right hands that the prototype's wrist crop found in 30 frames."""
+FRONTAL = np.radians(40.0)
+FINGERS = {0: range(25, 40), 1: range(40, 55)}
+WRISTS = (JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"])
+
+
+def aligned_error(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean distance in mm after the best similarity transform of a [N,3] onto b (PA-MPJPE)."""
+    x, y = a - a.mean(0), b - b.mean(0)
+    u, s, vt = np.linalg.svd(x.T @ y)
+    d = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    scale = (s * d).sum() / (x**2).sum()
+    return 1000 * float(np.linalg.norm(scale * x @ (u @ np.diag(d) @ vt) - y, axis=1).mean())
+
+
+def real_clip(path: Path, fit_seconds: list[float]) -> dict[str, Any]:
+    """Fit quality and detection rates of one clip; appends the CPU seconds of an eight-frame fit."""
+    start = time.process_time()
+    capture = capture_clip(path)
+    out: dict[str, Any] = {
+        "clip": path.name,
+        "frames": capture.frame_index.tolist(),
+        "capture_cpu_s": round(time.process_time() - start, 1),
+        "reprojection_percent": round(capture.metrics["body_error_percent_median"], 3),
+        "iou": round(capture.metrics["iou"], 3),
+        "height_m_guessed": round(capture.height_m, 2),
+    }
+    clip = read_clip(path, LOOKED_AT)
+    start = time.process_time()
+    seen = observe_clip(clip)
+    out["detect_cpu_ms_per_frame"] = round(1000 * (time.process_time() - start) / len(clip))
+    out["hands"] = [sum(o.hands[s] is not None for o in seen) for s in (0, 1)]
+    frontal = [o for o in seen if abs(o.yaw) < FRONTAL]
+    out["faces_of_frontal"] = [sum(o.face is not None for o in frontal), len(frontal)]
+    chosen = seen[:: max(len(seen) // 8, 1)][:8]
+    masks, (expression, _) = matte_frames(clip, chosen), read_faces(seen, chosen)
+    index = np.array([o.index for o in chosen])
+    targets = build_targets(chosen, masks, clip.sizes[index], expression=expression)
+    body = FitBody(BodyModel.load())
+    start = time.process_time()
+    fit_body(body, targets)
+    fit_seconds.append(time.process_time() - start)
+    return out
+
+
+def synthetic_clip() -> dict[str, Any]:
+    """Errors on the shipped clip, whose motion, shape and camera are known."""
+    path, body = sample_clip_path(), BodyModel.load()
+    with np.load(path.with_suffix(".npz")) as data:
+        truth = {name: data[name] for name in data.files}
+    betas = torch.as_tensor(truth["betas"])[None]
+    rest = body.rest(betas)[0][0]
+    height = float(rest[:, 1].max() - rest[:, 1].min())
+
+    def joints(shape: np.ndarray, pose: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            zero = torch.zeros(len(pose), 3)
+            return body(torch.as_tensor(shape)[None], torch.as_tensor(pose), zero).joints.numpy()
+
+    given = capture_clip(path, height_m=round(height, 2))
+    guessed = capture_clip(path)
+    mine, true = joints(given.betas, given.pose), joints(truth["betas"], truth["pose"][given.frame_index])
+    hands = [
+        aligned_error(
+            np.concatenate([a[[WRISTS[s]]], a[list(FINGERS[s])]]),
+            np.concatenate([b[[WRISTS[s]]], b[list(FINGERS[s])]]),
+        )
+        for t, (a, b) in enumerate(zip(mine, true, strict=True))
+        for s in (0, 1)
+        if given.conf[("left_hand", "right_hand")[s]][t] > 0.5
+    ]
+    motion = capture_motion(path, max_frames=len(truth["pose"]) // 2)
+    at = np.round(motion.timestamps * float(truth["fps"])).astype(int)
+    names = ("jawOpen", "eyeBlinkLeft", "eyeBlinkRight")
+    correlation = {
+        n: round(
+            float(
+                np.corrcoef(motion.expression[:, ARKIT_INDEX[n]], truth["expression"][at][:, ARKIT_INDEX[n]])[
+                    0, 1
+                ]
+            ),
+            3,
+        )
+        for n in names
+    }
+    moving, real = joints(motion.betas, motion.pose), joints(truth["betas"], truth["pose"][at])  # type: ignore[arg-type]
+    return {
+        "synthetic_pa_mpjpe_mm": round(
+            float(np.mean([aligned_error(a[:22], b[:22]) for a, b in zip(mine, true, strict=True)])), 1
+        ),
+        "synthetic_motion_pa_mpjpe_mm": round(
+            float(np.mean([aligned_error(a[:22], b[:22]) for a, b in zip(moving, real, strict=True)])), 1
+        ),
+        "synthetic_fingers_mm": round(float(np.mean(hands)), 1),
+        "synthetic_arkit_correlation": correlation,
+        "height_error_cm_given": round(100 * abs(given.height_m - height), 1),
+        "height_error_cm_guessed": round(100 * abs(guessed.height_m - height), 1),
+    }
+
+
+def measure(media: Path | None) -> dict[str, Any]:
+    """All numbers; those of real clips are left out without a media folder."""
+    facts: dict[str, Any] = {"machine": platform.machine(), "python": platform.python_version()}
+    clips = [media / "real" / name for name in CLIPS] if media else []
+    seconds: list[float] = []
+    rows = [real_clip(path, seconds) for path in clips if path.is_file()]
+    if rows:
+        found = [0, 0]
+        for row in rows:
+            for got, want in zip(row["hands"], PROTOTYPE_HANDS.get(row["clip"], ()), strict=False):
+                found = [found[0] + min(got, want), found[1] + want]
+        faces = np.sum([row["faces_of_frontal"] for row in rows], axis=0)
+        facts |= {
+            "clips": rows,
+            "reprojection_percent_median": float(np.median([r["reprojection_percent"] for r in rows])),
+            "clothed_iou_median": float(np.median([r["iou"] for r in rows])),
+            "fit_cpu_s_8_frames": round(float(np.median(seconds)), 1),
+            "hands_found": round(found[0] / found[1], 3) if found[1] else None,
+            "face_found": round(float(faces[0] / max(faces[1], 1)), 3),
+        }
+    return facts | synthetic_clip()
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    default = os.environ.get("LCA_MEDIA", Path(__file__).resolve().parents[2] / "shared" / "media")
+    parser.add_argument("--media", type=Path, default=Path(default), help="folder with real/*.mp4")
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="print JSON, or write it")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    facts = measure(args.media if args.media.is_dir() else None)
+    text = json.dumps(facts, indent=1)
+    if args.json not in (None, "-"):
+        Path(args.json).write_text(text + "\n", encoding="utf-8")
+    elif args.json:
+        print(text)
+    else:
+        for name, value in facts.items():
+            print(f"{name:32s} {value}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
