@@ -96,10 +96,10 @@ def _forward_tile(tile, ends, lists, records, width, height, tiles_x, channels, 
             if d > 3:
                 s[P_3 + p] += weight * f3
         if (k & 7) == 7:
-            best = -ONE
+            alive = ZERO  # a sum becomes vector code, a maximum 64 steps one after the other
             for p in range(64):
-                best = max(best, s[P_T + p])
-            if best <= ZERO:
+                alive += s[P_T + p] if s[P_T + p] > ZERO else ZERO
+            if alive <= ZERO:
                 break
     for j in range(h):
         for i in range(w):
@@ -234,10 +234,10 @@ def _backward_tile(
             else:
                 grads[k, m] = s[P_G + m]
         if (k & 7) == 7:
-            best = -ONE
+            alive = ZERO  # a sum becomes vector code, a maximum 64 steps one after the other
             for p in range(64):
-                best = max(best, s[P_T + p])
-            if best <= ZERO:
+                alive += s[P_T + p] if s[P_T + p] > ZERO else ZERO
+            if alive <= ZERO:
                 stopped = k + 1
                 break
     if len(direct) == 0:
