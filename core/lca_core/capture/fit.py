@@ -33,7 +33,7 @@ FOCAL_GUESS = 1.15
 ANKLE_RANGE, WRIST_RANGE = 0.6, 1.3
 """Radians an ankle or wrist turns freely."""
 
-STAGES = ((60, 0.03), (150, 0.04), (180, 0.02))
+STAGES = ((60, 0.03), (200, 0.04), (300, 0.03))
 """(steps, learning rate) of root, body and full stage; each decays to 10 % along a cosine."""
 
 
