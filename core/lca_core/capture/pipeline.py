@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lca.errors import InvalidInputError, NoPersonFoundError
 from lca_core.body.model import BodyModel
@@ -49,6 +50,8 @@ STAGES: list[tuple[str, float]] = [
 ]  # fmt: skip
 """Stage names in order with typical seconds; feed them to ``lca_core.progress.Progress``."""
 
+DARK, LIT, MAX_GAIN = 80.0, 200.0, 8.0
+"""A picture whose brightest twentieth lies below ``DARK`` is looked at as if lit up to ``LIT``."""
 SAMPLED_FRAMES = 48
 LOOKED_AT = 24
 """Of a clip's samples every second is looked at first, the ones between only where the person moves."""
@@ -112,6 +115,8 @@ def capture_clip(
         labels = [f"photo {i + 1}" for i in clip.frame_index]
     chosen, notes = choose_frames(seen, max_references, kind=clip.kind, labels=labels)
     index = np.array([o.index for o in chosen])
+    if any(brightened(f) is not f for f in clip.frames[index]):
+        notes.append("The clip is dark; film in good light for true colours and clean edges.")
     masks = matte_frames(clip, chosen, report)
     body = BodyModel.load()
     report("fit", 0.0, f"Fitting the body to {len(chosen)} frames.")
@@ -188,7 +193,7 @@ def observe_clip(
     for n, i in enumerate(look):
         report("detect", n / len(look), f"Looking for the person, frame {n + 1} of {len(look)}.")
         width, height = (int(n) for n in clip.sizes[i])
-        view = np.ascontiguousarray(clip.frames[i][:height, :width])
+        view = brightened(np.ascontiguousarray(clip.frames[i][:height, :width]))
         pose = pose_tracker(view)
         if pose is None:
             continue
@@ -205,6 +210,15 @@ def observe_clip(
         )
     report("detect", 1.0, f"Person found in {len(seen)} of {len(look)} frames.")
     return seen
+
+
+def brightened(view: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture, or a brighter copy when almost all of it is dark: the networks know daylight."""
+    level = float(np.percentile(view[::8, ::8], 95))
+    if level >= DARK:
+        return view
+    gain = min(LIT / max(level, 1.0), MAX_GAIN)
+    return (view.astype(np.float32) * gain).clip(0, 255).astype(np.uint8)
 
 
 def matte_frames(clip: Clip, chosen: list[Observation], report: Report = silent) -> list[Array]:

@@ -10,7 +10,7 @@ crop, so callers use directions between them, never positions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,10 @@ POSE_NAMES: tuple[str, ...] = (
 POSE_INDEX: dict[str, int] = {name: i for i, name in enumerate(POSE_NAMES)}
 
 
+MOST_PEOPLE = 3
+"""So many detections are looked at; each costs a run of the landmark network."""
+
+
 @dataclass(frozen=True)
 class PoseResult:
     """One person in one image.
@@ -39,6 +43,7 @@ class PoseResult:
         score: probability that the crop holds a person.
         mask: float32 [H,W] 0..1 soft person mask (3-8 px halo).
         roi: the crop of the landmark network.
+        others: further people of comparable size in the picture, who were left out.
     """
 
     points: Array
@@ -48,6 +53,7 @@ class PoseResult:
     score: float
     mask: Array
     roi: Roi
+    others: int = 0
 
     @property
     def body_size(self) -> float:
@@ -121,15 +127,29 @@ class PoseTracker:
     def __call__(
         self, image: NDArray[np.uint8], *, mask: bool = True, min_score: float = 0.5
     ) -> PoseResult | None:
-        """The largest certain person of ``image`` [H,W,3] uint8 RGB, or ``None``."""
-        best: PoseResult | None = None
-        for roi in sorted(self.detect(image), key=lambda r: -r.size)[:2]:
+        """The largest and most central certain person of ``image`` [H,W,3] uint8 RGB, or ``None``."""
+        height, width = image.shape[:2]
+        found: list[PoseResult] = []
+        for roi in sorted(self.detect(image), key=lambda r: -r.size)[:MOST_PEOPLE]:
             result, again = self.landmarks(image, roi, mask=mask)
             if result.score < min_score:  # a poor detector box: the landmark network often recentres it
                 result, _ = self.landmarks(image, again, mask=mask)
-            if result.score >= min_score and (best is None or result.body_size > 1.3 * best.body_size):
-                best = result
-        return best
+            if result.score >= min_score:
+                found.append(result)
+        if not found:
+            return None
+
+        def rank(r: PoseResult) -> float:
+            off = np.hypot(r.roi.cx / width - 0.5, r.roi.cy / height - 0.5)
+            return r.body_size * (1.0 - 0.5 * float(off))
+
+        best = max(found, key=rank)
+        others = sum(
+            r.body_size > 0.4 * best.body_size
+            and np.hypot(r.roi.cx - best.roi.cx, r.roi.cy - best.roi.cy) > 0.25 * best.body_size
+            for r in found
+        )
+        return replace(best, others=int(others))
 
 
 def refine_with_heatmap(unit: Array, heatmap: Array, kernel: int = 7, floor: float = 0.5) -> Array:

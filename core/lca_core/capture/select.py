@@ -261,6 +261,12 @@ def frame_report(seen: list[Observation], choice: Choice, numbers: list[int], ti
 def missing_views(chosen: list[Observation]) -> list[str]:
     """Sentences about what no reference shows."""
     notes = []
+    crowded = sum(o.pose.others > 0 for o in chosen)
+    if crowded:
+        notes.append(
+            f"Another person is visible in {crowded} of {len(chosen)} references; the larger, more central "
+            "one was taken."
+        )
     if all(o.face is None for o in chosen):
         notes.append("No face was found in the references; the expression stays neutral.")
     if all(abs(o.yaw) < np.radians(120) for o in chosen):
