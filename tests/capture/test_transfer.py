@@ -1,0 +1,37 @@
+"""Performance transfer: the motion of one clip on another body keeps its feet and does not shake."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from lca_core.body.names import JOINT_INDEX
+from lca_core.capture import capture_motion
+
+FRAMES = 30
+STANDING = slice(2, 14)
+"""Seconds 0.1 to 2.6 of the clip, while the person stands."""
+
+
+def test_feet_stand_and_joints_stay_calm_on_another_body(body) -> None:
+    from lca_core.data.sample_clip import sample_clip_path
+
+    path = sample_clip_path()
+    motion = capture_motion(path, max_frames=FRAMES)
+    with np.load(path.with_suffix(".npz")) as data:
+        true_pose, true_transl, fps = data["pose"], data["transl"], float(data["fps"])
+    at = np.minimum(np.round(motion.timestamps * fps).astype(int), len(true_pose) - 1)
+    other = torch.zeros(1, 50)
+    other[0, 1] = 1.5  # somebody else
+    own = body(other, torch.tensor(motion.pose), torch.tensor(motion.transl)).joints.detach().numpy()
+    true = body(other, torch.tensor(true_pose[at]), torch.tensor(true_transl[at])).joints.detach().numpy()
+    feet = [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]
+    step = np.linalg.norm(np.diff(own[STANDING][:, feet], axis=0), axis=-1)
+    real = np.linalg.norm(np.diff(true[STANDING][:, feet], axis=0), axis=-1)
+    skate = (step.mean() - real.mean()) * motion.fps
+
+    assert skate < 0.12  # metres per second beyond the true motion of the ankles
+    shake = np.abs(np.diff(own[STANDING, :22] - own[STANDING, :1], n=2, axis=0)).mean()
+    rough = np.abs(np.diff(true[STANDING, :22] - true[STANDING, :1], n=2, axis=0)).mean()
+
+    assert shake < rough + 0.015  # metres of second difference at this coarse rate
