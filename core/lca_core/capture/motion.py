@@ -12,10 +12,14 @@ import os
 from dataclasses import replace
 
 import numpy as np
+import torch
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation, Slerp
 
+from lca_core.body.lbs import joint_transforms
 from lca_core.body.model import BodyModel
+from lca_core.body.names import JOINT_INDEX, JOINT_PARENTS
+from lca_core.body.rotation import axis_angle_to_matrix
 
 from .decode import DecodeLimits, read_clip
 from .expression import expression_confidence
@@ -34,6 +38,8 @@ SMOOTH_SECONDS = 0.03
 SMOOTH_POSE_SECONDS = 0.04
 SMOOTH_DEPTH_SECONDS = 0.15
 """The same over rotations and sideways place, and over the distance, which one camera sees worst."""
+RESTING_SPEED, HOLD_SECONDS = 0.25, 1.5
+"""Metres per second of an ankle that counts as standing; how long a correction lasts."""
 MOTION_STAGES = ((60, 0.03), (120, 0.05), (80, 0.02))
 
 
@@ -109,6 +115,7 @@ def capture_motion(
     transl = fill(times, known, fit.transl, np.ones(len(seen), np.float32))
     transl[:, :2] = smooth(transl[:, :2], SMOOTH_POSE_SECONDS * fps)
     transl[:, 2:] = smooth(transl[:, 2:], SMOOTH_DEPTH_SECONDS * fps)
+    transl = hold_feet(ankles(fit.betas, pose, transl), transl, fps)
     conf = np.zeros(len(clip), np.float32)
     conf[index] = [o.pose.score * o.coverage for o in seen]
     report("expression", 1.0, "The motion is captured.")
@@ -124,6 +131,40 @@ def capture_motion(
         K=intrinsics(fit.focal, clip.sizes[:1])[0],
         image_size=(int(clip.sizes[0, 0]), int(clip.sizes[0, 1])),
     )
+
+
+def ankles(betas: Array, pose: Array, transl: Array) -> Array:
+    """World ankles [N,2,3] of a motion."""
+    body = BodyModel.load()
+    feet = [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]
+    with torch.no_grad():
+        rest = (body.joint_template + body.joint_dirs @ torch.as_tensor(betas)).expand(len(pose), -1, -1)
+        rotations = axis_angle_to_matrix(torch.as_tensor(pose))
+        joints, _ = joint_transforms(rotations, rest, JOINT_PARENTS)
+    return joints[:, feet].numpy() + transl[:, None]
+
+
+def hold_feet(feet: Array, transl: Array, fps: float) -> Array:
+    """Move the person so that a foot that rests stays where it is: corrected translation [N,3].
+
+    A foot rests while its smoothed speed is low; its small drift is taken off the root, and the correction
+    fades within ``HOLD_SECONDS`` so that the body never wanders off the picture.
+
+    Args:
+        feet: [N,2,3] world ankles; transl: [N,3]; fps: frames per second.
+    """
+    if len(feet) < 3:
+        return transl
+    calm = gaussian_filter1d(feet.astype(np.float64), max(0.08 * fps, 0.5), axis=0, mode="nearest")
+    speed = np.linalg.norm(np.diff(calm, axis=0), axis=-1) * fps
+    rest = np.exp(-((speed / RESTING_SPEED) ** 2))
+    drift = (rest[..., None] * np.diff(feet, axis=0)).sum(1) / np.maximum(rest.sum(1), 1e-6)[:, None]
+    drift *= rest.max(1)[:, None]
+    keep, shift, out = float(np.exp(-1.0 / (HOLD_SECONDS * fps))), np.zeros(3), transl.copy()
+    for t in range(1, len(transl)):
+        shift = keep * (shift - drift[t - 1])
+        out[t] += shift
+    return out
 
 
 def same_shape(a: tuple[int, int], b: tuple[int, int]) -> bool:
