@@ -57,6 +57,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """All measurements as one document."""
     report: dict[str, Any] = {"benchmark": "splat", "environment": environment()}
     measure("warm_up")
+    if options.no_peers:
+        report |= {"vs_metal_gauss_20k_256": None, "memory_ratio_metal_gauss": None}
+    else:
+        say(f"peer {METAL_GAUSS}, torch_ref, forward + backward, 20k @ 256 (takes a minute)")
+        peer = compare_with_metal_gauss(options.peer_repeats)
+        report |= {key: value for key, value in peer.items() if key.startswith(("vs_", "memory_"))}
+        report["metal_gauss"] = peer.get("detail", {"reason": peer.get("reason")})
+        if peer["vs_metal_gauss_20k_256"]:
+            ratios = (peer["vs_metal_gauss_20k_256"], peer["memory_ratio_metal_gauss"])
+            say(f"  {ratios[0]:.0f}x faster, {ratios[1]:.0f}x less memory")
     say(f"{'case':<24}{'fill':>6}{'frame':>10}{'forward':>10}{'backward':>10}   core-ms, one thread")
     report["cases"] = []
     for count, size, mode in CASES[:3] if options.quick else CASES:
@@ -78,16 +88,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     errors = (exact["image_max_error"], exact["gradient_relative_l2"])
     say(f"against float64: image {errors[0]:.1e}, gradients {errors[1]:.1e}")
     report["skinning"] = measure("skinning", 100_000, options.repeats)
-    if options.no_peers:
-        report |= {"vs_metal_gauss_20k_256": None, "memory_ratio_metal_gauss": None}
-    else:
-        say(f"peer {METAL_GAUSS}, torch_ref, forward + backward, 20k @ 256 (takes a minute)")
-        peer = compare_with_metal_gauss(2 if options.quick else 3)
-        report |= {key: value for key, value in peer.items() if key.startswith(("vs_", "memory_"))}
-        report["metal_gauss"] = peer.get("detail", {"reason": peer.get("reason")})
-        if peer["vs_metal_gauss_20k_256"]:
-            ratios = (peer["vs_metal_gauss_20k_256"], peer["memory_ratio_metal_gauss"])
-            say(f"  {ratios[0]:.0f}x faster, {ratios[1]:.0f}x less memory")
     if opensplat() is not None:
         report["opensplat"] = measure("opensplat_case", 100_000, 512, options.repeats)
     report["environment"]["load_average_at_end"] = load_average()
@@ -102,6 +102,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="the three smallest cases only")
     parser.add_argument("--no-peers", action="store_true", help="download and compare nothing")
     parser.add_argument("--repeats", type=int, default=9, help="passes per case (%(default)s)")
+    parser.add_argument("--peer-repeats", type=int, default=3, help="passes of slow peers (%(default)s)")
     parser.add_argument("--save", type=Path, help="also write the JSON to this file")
     parser.add_argument("--plot", type=Path, help="write a bar chart (needs the extra 'bench')")
     options = parser.parse_args()
