@@ -171,7 +171,9 @@ def warmup(args: argparse.Namespace) -> int:
 
     compile_splatting()
     if importlib.util.find_spec("pymatting") is not None:
-        importlib.import_module("pymatting")  # compiles its kernels at import
+        from lca_core.capture.masks import warm_matting
+
+        warm_matting()
     print_json({"warm": True}) if args.json else print("Ready.")
     return 0
 

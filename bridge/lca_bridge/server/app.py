@@ -216,7 +216,16 @@ class ServiceThread:
         """Run a coroutine on the service's loop and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
+    async def _drain(self) -> None:
+        """Cancel what is still pending, as ``asyncio.run`` does: a stopped server ends its calls a turn later."""
+        pending = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+
     def _end(self) -> None:
+        self.call(self._drain())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -330,15 +330,6 @@ def decompress_exactly(data: bytes | memoryview, expected: int) -> bytes:
     return out
 
 
-def zstd_available() -> bool:
-    """Whether this Python can open compressed frames; without it ask for ``Codec.RAW``."""
-    try:
-        _zstandard()
-    except UnimplementedError:
-        return False
-    return True
-
-
 def _zstandard() -> ModuleType:
     try:
         import zstandard
