@@ -217,7 +217,7 @@ class ServiceThread:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _drain(self) -> None:
-        """Cancel what is still pending, as ``asyncio.run`` does: a stopped server ends its calls a turn later."""
+        """Cancel what is pending, as ``asyncio.run`` does: a stopped server ends its calls a turn later."""
         pending = asyncio.all_tasks() - {asyncio.current_task()}
         for task in pending:
             task.cancel()
