@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,29 @@ def buf(*args: str) -> subprocess.CompletedProcess[bytes]:
 def test_protos_are_lint_clean():
     result = buf("lint")
     assert result.returncode == 0, result.stdout.decode()
+
+
+def test_nothing_that_was_released_is_broken():
+    result = buf("breaking", "--against", "baseline.binpb")
+    assert result.returncode == 0, result.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    "old,new",
+    [
+        ("uint64 frame_id = 1;", "uint64 frame_id = 90;"),
+        ("double time_code = 2;", "float time_code = 2;"),
+        ("repeated float gaze = 6;", ""),
+    ],
+)
+def test_the_breaking_check_sees_a_break(tmp_path, old, new):
+    shutil.copytree(PROTO / "lca", tmp_path / "lca", ignore=shutil.ignore_patterns("*.py*", "__pycache__"))
+    shutil.copy(PROTO / "buf.yaml", tmp_path)
+    path = tmp_path / "lca" / "v1" / "motion.proto"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    assert buf("breaking", str(tmp_path), "--against", "baseline.binpb").returncode == 100
 
 
 def _without_json_names(file: descriptor_pb2.FileDescriptorProto) -> bytes:

@@ -10,7 +10,13 @@ from typing import Any
 import grpc
 from google.protobuf.empty_pb2 import Empty
 
-from lca.errors import AlreadyExistsError, InvalidInputError, OutOfRangeError, PreconditionError
+from lca.errors import (
+    AlreadyExistsError,
+    InvalidInputError,
+    NotFoundError,
+    OutOfRangeError,
+    PreconditionError,
+)
 from lca.v1 import avatar_pb2, job_pb2
 from lca.v1 import avatar_service_pb2 as pb
 from lca.v1 import avatar_service_pb2_grpc as rpc
@@ -162,15 +168,32 @@ class AvatarService(rpc.AvatarServiceServicer):
         )
         return avatar_message(row)
 
-    async def DeleteAvatar(self, request: pb.DeleteAvatarRequest, context: grpc.aio.ServicerContext) -> Empty:
+    async def DeleteAvatar(
+        self, request: pb.DeleteAvatarRequest, context: grpc.aio.ServicerContext
+    ) -> avatar_pb2.Avatar:
         """Erase the row, then the bytes."""
-        core, key = self._core, names.parse_name(request.name, "avatars")
+        key = names.parse_name(request.name, "avatars")
+        try:
+            row = await self._row(request.name)
+            await self._erase(key, request.etag)
+        except NotFoundError:
+            if not request.allow_missing:
+                raise
+            return avatar_pb2.Avatar()
+        return avatar_message(row)
+
+    async def PurgeAvatar(self, request: pb.PurgeAvatarRequest, context: grpc.aio.ServicerContext) -> Empty:
+        """Erase the row, then the bytes."""
+        await self._erase(names.parse_name(request.name, "avatars"), request.etag)
+        return Empty()
+
+    async def _erase(self, key: str, etag: str) -> None:
+        core = self._core
         async with core.write_lock:
-            revision = await asyncio.to_thread(core.store.delete_avatar, key, request.etag)
+            revision = await asyncio.to_thread(core.store.delete_avatar, key, etag)
             if revision is not None:
                 core.evaluators.forget(revision)
                 await asyncio.to_thread(core.blobs.delete_blob, revision)
-        return Empty()
 
     async def GetRig(self, request: pb.GetRigRequest, context: grpc.aio.ServicerContext) -> avatar_pb2.Rig:
         """From ``avatars/{avatar}`` or ``avatars/{avatar}/rig``."""

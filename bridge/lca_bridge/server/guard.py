@@ -18,7 +18,13 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from lca.errors import InvalidInputError, LcaError, UnauthenticatedError, UnavailableError
+from lca.errors import (
+    InvalidInputError,
+    LcaError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnimplementedError,
+)
 from lca_bridge.wire.status import DETAILS_KEY, pack_status
 
 log = logging.getLogger("lca.rpc")
@@ -98,6 +104,8 @@ async def _checked_stream(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
 async def _fail(context: grpc.aio.ServicerContext, method: str, error: Exception) -> None:
     if isinstance(error, LcaError):
         await abort(context, error)
+    if isinstance(error, NotImplementedError):  # a method of the protocol without a body here
+        await abort(context, UnimplementedError("This service does not offer that call."))
     log.exception("%s failed", method, exc_info=error)
     await abort(context, LcaError("The service had an internal error; its log says more."))
 

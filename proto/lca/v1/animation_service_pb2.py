@@ -16,58 +16,69 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from lca.v1 import avatar_pb2 as lca_dot_v1_dot_avatar__pb2
 from lca.v1 import gaussian_pb2 as lca_dot_v1_dot_gaussian__pb2
 from lca.v1 import image_pb2 as lca_dot_v1_dot_image__pb2
+from lca.v1 import job_pb2 as lca_dot_v1_dot_job__pb2
 from lca.v1 import motion_pb2 as lca_dot_v1_dot_motion__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1elca/v1/animation_service.proto\x12\x06lca.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x13lca/v1/avatar.proto\x1a\x15lca/v1/gaussian.proto\x1a\x12lca/v1/image.proto\x1a\x13lca/v1/motion.proto\"\xec\x01\n\x0e\x41nimateRequest\x12%\n\x05start\x18\x01 \x01(\x0b\x32\x14.lca.v1.AnimateStartH\x00\x12!\n\x04pose\x18\x02 \x01(\x0b\x32\x11.lca.v1.PoseFrameH\x00\x12\'\n\x06\x63redit\x18\x03 \x01(\x0b\x32\x15.lca.v1.AnimateCreditH\x00\x12\x33\n\x10request_keyframe\x18\x04 \x01(\x0b\x32\x17.lca.v1.RequestKeyframeH\x00\x12\'\n\x06\x66inish\x18\x05 \x01(\x0b\x32\x15.lca.v1.AnimateFinishH\x00\x42\t\n\x07message\"\xaa\x01\n\x0c\x41nimateStart\x12\x0e\n\x06\x61vatar\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\"\n\x06output\x18\x03 \x01(\x0b\x32\x12.lca.v1.OutputSpec\x12(\n\x08\x64\x65livery\x18\x04 \x01(\x0b\x32\x16.lca.v1.DeliveryPolicy\x12*\n\ncorrection\x18\x05 \x01(\x0e\x32\x16.lca.v1.CorrectionMode\"g\n\nOutputSpec\x12+\n\tgaussians\x18\x01 \x01(\x0b\x32\x16.lca.v1.GaussianOutputH\x00\x12$\n\x05image\x18\x02 \x01(\x0b\x32\x13.lca.v1.ImageOutputH\x00\x42\x06\n\x04kind\"|\n\x0eGaussianOutput\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.lca.v1.GaussianEncoding\x12#\n\x05\x63odec\x18\x02 \x01(\x0e\x32\x14.lca.v1.PayloadCodec\x12\x19\n\x11keyframe_interval\x18\x03 \x01(\r\"x\n\x0e\x44\x65liveryPolicy\x12\"\n\x04mode\x18\x01 \x01(\x0e\x32\x14.lca.v1.DeliveryMode\x12\x16\n\x0einitial_credit\x18\x02 \x01(\r\x12*\n\x07max_age\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"6\n\rAnimateCredit\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\x12\x15\n\rlast_frame_id\x18\x02 \x01(\x04\"\x11\n\x0fRequestKeyframe\"\x0f\n\rAnimateFinish\"\xa0\x02\n\x0f\x41nimateResponse\x12)\n\x07started\x18\x01 \x01(\x0b\x32\x16.lca.v1.AnimateStartedH\x00\x12&\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x15.lca.v1.AnimatedFrameH\x00\x12(\n\x07\x64ropped\x18\x03 \x01(\x0b\x32\x15.lca.v1.FramesDroppedH\x00\x12)\n\x07warning\x18\x04 \x01(\x0b\x32\x16.lca.v1.AnimateWarningH\x00\x12+\n\x08\x66inished\x18\x05 \x01(\x0b\x32\x17.lca.v1.AnimateFinishedH\x00\x12-\n\theartbeat\x18\x06 \x01(\x0b\x32\x18.lca.v1.AnimateHeartbeatH\x00\x42\t\n\x07message\"\xba\x01\n\x0e\x41nimateStarted\x12\x18\n\x03rig\x18\x01 \x01(\x0b\x32\x0b.lca.v1.Rig\x12&\n\x06layout\x18\x02 \x01(\x0b\x32\x16.lca.v1.GaussianLayout\x12(\n\x08\x64\x65livery\x18\x03 \x01(\x0b\x32\x16.lca.v1.DeliveryPolicy\x12\x10\n\x08revision\x18\x04 \x01(\t\x12*\n\ncorrection\x18\x05 \x01(\x0e\x32\x16.lca.v1.CorrectionMode\"\xaf\x01\n\rAnimatedFrame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x11\n\ttime_code\x18\x02 \x01(\x01\x12*\n\tgaussians\x18\x03 \x01(\x0b\x32\x15.lca.v1.GaussianFrameH\x00\x12\x1e\n\x05image\x18\x04 \x01(\x0b\x32\r.lca.v1.ImageH\x00\x12#\n\x06timing\x18\x05 \x01(\x0b\x32\x13.lca.v1.FrameTimingB\x08\n\x06output\"e\n\x0b\x46rameTiming\x12\x1a\n\x12queue_microseconds\x18\x01 \x01(\r\x12\x1d\n\x15\x65valuate_microseconds\x18\x02 \x01(\r\x12\x1b\n\x13\x65ncode_microseconds\x18\x03 \x01(\r\"q\n\rFramesDropped\x12\x16\n\x0e\x66irst_frame_id\x18\x01 \x01(\x04\x12\x15\n\rlast_frame_id\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\"\n\x06reason\x18\x04 \x01(\x0e\x32\x12.lca.v1.DropReason\"C\n\x0e\x41nimateWarning\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x03 \x01(\x04\"p\n\x0f\x41nimateFinished\x12\x17\n\x0f\x66rames_received\x18\x01 \x01(\x04\x12\x13\n\x0b\x66rames_sent\x18\x02 \x01(\x04\x12\x16\n\x0e\x66rames_dropped\x18\x03 \x01(\x04\x12\x17\n\x0f\x66rames_rejected\x18\x04 \x01(\x04\"\x12\n\x10\x41nimateHeartbeat\"\xac\x01\n\x13\x45valuatePoseRequest\x12\x0e\n\x06\x61vatar\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x1f\n\x04pose\x18\x03 \x01(\x0b\x32\x11.lca.v1.PoseFrame\x12&\n\x06output\x18\x04 \x01(\x0b\x32\x16.lca.v1.GaussianOutput\x12*\n\ncorrection\x18\x05 \x01(\x0e\x32\x16.lca.v1.CorrectionMode\"v\n\x14\x45valuatePoseResponse\x12&\n\x06layout\x18\x01 \x01(\x0b\x32\x16.lca.v1.GaussianLayout\x12$\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x15.lca.v1.GaussianFrame\x12\x10\n\x08revision\x18\x03 \x01(\t*f\n\x0e\x43orrectionMode\x12\x1f\n\x1b\x43ORRECTION_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ORRECTION_MODE_BAKED\x10\x01\x12\x18\n\x14\x43ORRECTION_MODE_LIVE\x10\x02*`\n\x0c\x44\x65liveryMode\x12\x1d\n\x19\x44\x45LIVERY_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45LIVERY_MODE_LATEST\x10\x01\x12\x17\n\x13\x44\x45LIVERY_MODE_EVERY\x10\x02*^\n\nDropReason\x12\x1b\n\x17\x44ROP_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44ROP_REASON_SUPERSEDED\x10\x01\x12\x17\n\x13\x44ROP_REASON_TOO_OLD\x10\x02\x32\x9d\x01\n\x10\x41nimationService\x12>\n\x07\x41nimate\x12\x16.lca.v1.AnimateRequest\x1a\x17.lca.v1.AnimateResponse(\x01\x30\x01\x12I\n\x0c\x45valuatePose\x12\x1b.lca.v1.EvaluatePoseRequest\x1a\x1c.lca.v1.EvaluatePoseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1elca/v1/animation_service.proto\x12\x06lca.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x13lca/v1/avatar.proto\x1a\x15lca/v1/gaussian.proto\x1a\x12lca/v1/image.proto\x1a\x10lca/v1/job.proto\x1a\x13lca/v1/motion.proto\"\xc7\x02\n\x0e\x41nimateRequest\x12%\n\x05start\x18\x01 \x01(\x0b\x32\x14.lca.v1.AnimateStartH\x00\x12!\n\x04pose\x18\x02 \x01(\x0b\x32\x11.lca.v1.PoseFrameH\x00\x12\'\n\x06\x63redit\x18\x03 \x01(\x0b\x32\x15.lca.v1.AnimateCreditH\x00\x12\x33\n\x10request_keyframe\x18\x04 \x01(\x0b\x32\x17.lca.v1.RequestKeyframeH\x00\x12\'\n\x06\x66inish\x18\x05 \x01(\x0b\x32\x15.lca.v1.AnimateFinishH\x00\x12\"\n\x05poses\x18\x06 \x01(\x0b\x32\x11.lca.v1.PoseBatchH\x00\x12\x35\n\rshared_memory\x18\x07 \x01(\x0b\x32\x1c.lca.v1.SharedMemoryAttachedH\x00\x42\t\n\x07message\"\xaa\x01\n\x0c\x41nimateStart\x12\x0e\n\x06\x61vatar\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\"\n\x06output\x18\x03 \x01(\x0b\x32\x12.lca.v1.OutputSpec\x12(\n\x08\x64\x65livery\x18\x04 \x01(\x0b\x32\x16.lca.v1.DeliveryPolicy\x12*\n\ncorrection\x18\x05 \x01(\x0e\x32\x16.lca.v1.CorrectionMode\"\x98\x01\n\nOutputSpec\x12+\n\tgaussians\x18\x01 \x01(\x0b\x32\x16.lca.v1.GaussianOutputH\x00\x12$\n\x05image\x18\x02 \x01(\x0b\x32\x13.lca.v1.ImageOutputH\x00\x12/\n\x0b\x63orrections\x18\x03 \x01(\x0b\x32\x18.lca.v1.CorrectionOutputH\x00\x42\x06\n\x04kind\"\x9a\x01\n\x0eGaussianOutput\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.lca.v1.GaussianEncoding\x12#\n\x05\x63odec\x18\x02 \x01(\x0e\x32\x14.lca.v1.PayloadCodec\x12\x19\n\x11keyframe_interval\x18\x03 \x01(\r\x12\x1c\n\x14prefer_shared_memory\x18\x04 \x01(\x08\"\x12\n\x10\x43orrectionOutput\"x\n\x0e\x44\x65liveryPolicy\x12\"\n\x04mode\x18\x01 \x01(\x0e\x32\x14.lca.v1.DeliveryMode\x12\x16\n\x0einitial_credit\x18\x02 \x01(\r\x12*\n\x07max_age\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"N\n\rAnimateCredit\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\x12\x15\n\rlast_frame_id\x18\x02 \x01(\x04\x12\x16\n\x0ereleased_slots\x18\x03 \x03(\r\"(\n\x14SharedMemoryAttached\x12\x10\n\x08\x61ttached\x18\x01 \x01(\x08\"\x11\n\x0fRequestKeyframe\"\x0f\n\rAnimateFinish\"\xca\x02\n\x0f\x41nimateResponse\x12)\n\x07started\x18\x01 \x01(\x0b\x32\x16.lca.v1.AnimateStartedH\x00\x12&\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x15.lca.v1.AnimatedFrameH\x00\x12(\n\x07\x64ropped\x18\x03 \x01(\x0b\x32\x15.lca.v1.FramesDroppedH\x00\x12)\n\x07warning\x18\x04 \x01(\x0b\x32\x16.lca.v1.AnimateWarningH\x00\x12+\n\x08\x66inished\x18\x05 \x01(\x0b\x32\x17.lca.v1.AnimateFinishedH\x00\x12-\n\theartbeat\x18\x06 \x01(\x0b\x32\x18.lca.v1.AnimateHeartbeatH\x00\x12(\n\x06\x66rames\x18\x07 \x01(\x0b\x32\x16.lca.v1.AnimatedFramesH\x00\x42\t\n\x07message\"\xed\x01\n\x0e\x41nimateStarted\x12\x18\n\x03rig\x18\x01 \x01(\x0b\x32\x0b.lca.v1.Rig\x12&\n\x06layout\x18\x02 \x01(\x0b\x32\x16.lca.v1.GaussianLayout\x12(\n\x08\x64\x65livery\x18\x03 \x01(\x0b\x32\x16.lca.v1.DeliveryPolicy\x12\x10\n\x08revision\x18\x04 \x01(\t\x12*\n\ncorrection\x18\x05 \x01(\x0e\x32\x16.lca.v1.CorrectionMode\x12\x31\n\rshared_memory\x18\x06 \x01(\x0b\x32\x1a.lca.v1.SharedMemoryRegion\"7\n\x0e\x41nimatedFrames\x12%\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x15.lca.v1.AnimatedFrame\"\xdf\x01\n\rAnimatedFrame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x11\n\ttime_code\x18\x02 \x01(\x01\x12*\n\tgaussians\x18\x03 \x01(\x0b\x32\x15.lca.v1.GaussianFrameH\x00\x12\x1e\n\x05image\x18\x04 \x01(\x0b\x32\r.lca.v1.ImageH\x00\x12.\n\x0b\x63orrections\x18\x06 \x01(\x0b\x32\x17.lca.v1.CorrectionFrameH\x00\x12#\n\x06timing\x18\x05 \x01(\x0b\x32\x13.lca.v1.FrameTimingB\x08\n\x06output\"e\n\x0b\x46rameTiming\x12\x1a\n\x12queue_microseconds\x18\x01 \x01(\r\x12\x1d\n\x15\x65valuate_microseconds\x18\x02 \x01(\r\x12\x1b\n\x13\x65ncode_microseconds\x18\x03 \x01(\r\"q\n\rFramesDropped\x12\x16\n\x0e\x66irst_frame_id\x18\x01 \x01(\x04\x12\x15\n\rlast_frame_id\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\"\n\x06reason\x18\x04 \x01(\x0e\x32\x12.lca.v1.DropReason\"C\n\x0e\x41nimateWarning\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x03 \x01(\x04\"p\n\x0f\x41nimateFinished\x12\x17\n\x0f\x66rames_received\x18\x01 \x01(\x04\x12\x13\n\x0b\x66rames_sent\x18\x02 \x01(\x04\x12\x16\n\x0e\x66rames_dropped\x18\x03 \x01(\x04\x12\x17\n\x0f\x66rames_rejected\x18\x04 \x01(\x04\"\x12\n\x10\x41nimateHeartbeat\"\xac\x01\n\x13\x45valuatePoseRequest\x12\x0e\n\x06\x61vatar\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x1f\n\x04pose\x18\x03 \x01(\x0b\x32\x11.lca.v1.PoseFrame\x12&\n\x06output\x18\x04 \x01(\x0b\x32\x16.lca.v1.GaussianOutput\x12*\n\ncorrection\x18\x05 \x01(\x0e\x32\x16.lca.v1.CorrectionMode\"v\n\x14\x45valuatePoseResponse\x12&\n\x06layout\x18\x01 \x01(\x0b\x32\x16.lca.v1.GaussianLayout\x12$\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x15.lca.v1.GaussianFrame\x12\x10\n\x08revision\x18\x03 \x01(\t\"\xb9\x01\n\x11\x42\x61keMotionRequest\x12\x0e\n\x06\x61vatar\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x1e\n\x06motion\x18\x03 \x01(\x0b\x32\x0e.lca.v1.Motion\x12\"\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x12.lca.v1.BakeFormat\x12*\n\ncorrection\x18\x05 \x01(\x0e\x32\x16.lca.v1.CorrectionMode\x12\x12\n\nrequest_id\x18\x06 \x01(\t*f\n\x0e\x43orrectionMode\x12\x1f\n\x1b\x43ORRECTION_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ORRECTION_MODE_BAKED\x10\x01\x12\x18\n\x14\x43ORRECTION_MODE_LIVE\x10\x02*`\n\x0c\x44\x65liveryMode\x12\x1d\n\x19\x44\x45LIVERY_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45LIVERY_MODE_LATEST\x10\x01\x12\x17\n\x13\x44\x45LIVERY_MODE_EVERY\x10\x02*^\n\nDropReason\x12\x1b\n\x17\x44ROP_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44ROP_REASON_SUPERSEDED\x10\x01\x12\x17\n\x13\x44ROP_REASON_TOO_OLD\x10\x02*u\n\nBakeFormat\x12\x1b\n\x17\x42\x41KE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42\x41KE_FORMAT_FRAMES\x10\x01\x12\x1c\n\x18\x42\x41KE_FORMAT_PLY_SEQUENCE\x10\x02\x12\x14\n\x10\x42\x41KE_FORMAT_USDZ\x10\x03\x32\xd3\x01\n\x10\x41nimationService\x12>\n\x07\x41nimate\x12\x16.lca.v1.AnimateRequest\x1a\x17.lca.v1.AnimateResponse(\x01\x30\x01\x12I\n\x0c\x45valuatePose\x12\x1b.lca.v1.EvaluatePoseRequest\x1a\x1c.lca.v1.EvaluatePoseResponse\x12\x34\n\nBakeMotion\x12\x19.lca.v1.BakeMotionRequest\x1a\x0b.lca.v1.Jobb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lca.v1.animation_service_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_CORRECTIONMODE']._serialized_start=2390
-  _globals['_CORRECTIONMODE']._serialized_end=2492
-  _globals['_DELIVERYMODE']._serialized_start=2494
-  _globals['_DELIVERYMODE']._serialized_end=2590
-  _globals['_DROPREASON']._serialized_start=2592
-  _globals['_DROPREASON']._serialized_end=2686
-  _globals['_ANIMATEREQUEST']._serialized_start=160
-  _globals['_ANIMATEREQUEST']._serialized_end=396
-  _globals['_ANIMATESTART']._serialized_start=399
-  _globals['_ANIMATESTART']._serialized_end=569
-  _globals['_OUTPUTSPEC']._serialized_start=571
-  _globals['_OUTPUTSPEC']._serialized_end=674
-  _globals['_GAUSSIANOUTPUT']._serialized_start=676
-  _globals['_GAUSSIANOUTPUT']._serialized_end=800
-  _globals['_DELIVERYPOLICY']._serialized_start=802
-  _globals['_DELIVERYPOLICY']._serialized_end=922
-  _globals['_ANIMATECREDIT']._serialized_start=924
-  _globals['_ANIMATECREDIT']._serialized_end=978
-  _globals['_REQUESTKEYFRAME']._serialized_start=980
-  _globals['_REQUESTKEYFRAME']._serialized_end=997
-  _globals['_ANIMATEFINISH']._serialized_start=999
-  _globals['_ANIMATEFINISH']._serialized_end=1014
-  _globals['_ANIMATERESPONSE']._serialized_start=1017
-  _globals['_ANIMATERESPONSE']._serialized_end=1305
-  _globals['_ANIMATESTARTED']._serialized_start=1308
-  _globals['_ANIMATESTARTED']._serialized_end=1494
-  _globals['_ANIMATEDFRAME']._serialized_start=1497
-  _globals['_ANIMATEDFRAME']._serialized_end=1672
-  _globals['_FRAMETIMING']._serialized_start=1674
-  _globals['_FRAMETIMING']._serialized_end=1775
-  _globals['_FRAMESDROPPED']._serialized_start=1777
-  _globals['_FRAMESDROPPED']._serialized_end=1890
-  _globals['_ANIMATEWARNING']._serialized_start=1892
-  _globals['_ANIMATEWARNING']._serialized_end=1959
-  _globals['_ANIMATEFINISHED']._serialized_start=1961
-  _globals['_ANIMATEFINISHED']._serialized_end=2073
-  _globals['_ANIMATEHEARTBEAT']._serialized_start=2075
-  _globals['_ANIMATEHEARTBEAT']._serialized_end=2093
-  _globals['_EVALUATEPOSEREQUEST']._serialized_start=2096
-  _globals['_EVALUATEPOSEREQUEST']._serialized_end=2268
-  _globals['_EVALUATEPOSERESPONSE']._serialized_start=2270
-  _globals['_EVALUATEPOSERESPONSE']._serialized_end=2388
-  _globals['_ANIMATIONSERVICE']._serialized_start=2689
-  _globals['_ANIMATIONSERVICE']._serialized_end=2846
+  _globals['_CORRECTIONMODE']._serialized_start=3052
+  _globals['_CORRECTIONMODE']._serialized_end=3154
+  _globals['_DELIVERYMODE']._serialized_start=3156
+  _globals['_DELIVERYMODE']._serialized_end=3252
+  _globals['_DROPREASON']._serialized_start=3254
+  _globals['_DROPREASON']._serialized_end=3348
+  _globals['_BAKEFORMAT']._serialized_start=3350
+  _globals['_BAKEFORMAT']._serialized_end=3467
+  _globals['_ANIMATEREQUEST']._serialized_start=178
+  _globals['_ANIMATEREQUEST']._serialized_end=505
+  _globals['_ANIMATESTART']._serialized_start=508
+  _globals['_ANIMATESTART']._serialized_end=678
+  _globals['_OUTPUTSPEC']._serialized_start=681
+  _globals['_OUTPUTSPEC']._serialized_end=833
+  _globals['_GAUSSIANOUTPUT']._serialized_start=836
+  _globals['_GAUSSIANOUTPUT']._serialized_end=990
+  _globals['_CORRECTIONOUTPUT']._serialized_start=992
+  _globals['_CORRECTIONOUTPUT']._serialized_end=1010
+  _globals['_DELIVERYPOLICY']._serialized_start=1012
+  _globals['_DELIVERYPOLICY']._serialized_end=1132
+  _globals['_ANIMATECREDIT']._serialized_start=1134
+  _globals['_ANIMATECREDIT']._serialized_end=1212
+  _globals['_SHAREDMEMORYATTACHED']._serialized_start=1214
+  _globals['_SHAREDMEMORYATTACHED']._serialized_end=1254
+  _globals['_REQUESTKEYFRAME']._serialized_start=1256
+  _globals['_REQUESTKEYFRAME']._serialized_end=1273
+  _globals['_ANIMATEFINISH']._serialized_start=1275
+  _globals['_ANIMATEFINISH']._serialized_end=1290
+  _globals['_ANIMATERESPONSE']._serialized_start=1293
+  _globals['_ANIMATERESPONSE']._serialized_end=1623
+  _globals['_ANIMATESTARTED']._serialized_start=1626
+  _globals['_ANIMATESTARTED']._serialized_end=1863
+  _globals['_ANIMATEDFRAMES']._serialized_start=1865
+  _globals['_ANIMATEDFRAMES']._serialized_end=1920
+  _globals['_ANIMATEDFRAME']._serialized_start=1923
+  _globals['_ANIMATEDFRAME']._serialized_end=2146
+  _globals['_FRAMETIMING']._serialized_start=2148
+  _globals['_FRAMETIMING']._serialized_end=2249
+  _globals['_FRAMESDROPPED']._serialized_start=2251
+  _globals['_FRAMESDROPPED']._serialized_end=2364
+  _globals['_ANIMATEWARNING']._serialized_start=2366
+  _globals['_ANIMATEWARNING']._serialized_end=2433
+  _globals['_ANIMATEFINISHED']._serialized_start=2435
+  _globals['_ANIMATEFINISHED']._serialized_end=2547
+  _globals['_ANIMATEHEARTBEAT']._serialized_start=2549
+  _globals['_ANIMATEHEARTBEAT']._serialized_end=2567
+  _globals['_EVALUATEPOSEREQUEST']._serialized_start=2570
+  _globals['_EVALUATEPOSEREQUEST']._serialized_end=2742
+  _globals['_EVALUATEPOSERESPONSE']._serialized_start=2744
+  _globals['_EVALUATEPOSERESPONSE']._serialized_end=2862
+  _globals['_BAKEMOTIONREQUEST']._serialized_start=2865
+  _globals['_BAKEMOTIONREQUEST']._serialized_end=3050
+  _globals['_ANIMATIONSERVICE']._serialized_start=3470
+  _globals['_ANIMATIONSERVICE']._serialized_end=3681
 # @@protoc_insertion_point(module_scope)

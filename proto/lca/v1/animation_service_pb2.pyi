@@ -2,11 +2,13 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from lca.v1 import avatar_pb2 as _avatar_pb2
 from lca.v1 import gaussian_pb2 as _gaussian_pb2
 from lca.v1 import image_pb2 as _image_pb2
+from lca.v1 import job_pb2 as _job_pb2
 from lca.v1 import motion_pb2 as _motion_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -27,6 +29,13 @@ class DropReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DROP_REASON_UNSPECIFIED: _ClassVar[DropReason]
     DROP_REASON_SUPERSEDED: _ClassVar[DropReason]
     DROP_REASON_TOO_OLD: _ClassVar[DropReason]
+
+class BakeFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BAKE_FORMAT_UNSPECIFIED: _ClassVar[BakeFormat]
+    BAKE_FORMAT_FRAMES: _ClassVar[BakeFormat]
+    BAKE_FORMAT_PLY_SEQUENCE: _ClassVar[BakeFormat]
+    BAKE_FORMAT_USDZ: _ClassVar[BakeFormat]
 CORRECTION_MODE_UNSPECIFIED: CorrectionMode
 CORRECTION_MODE_BAKED: CorrectionMode
 CORRECTION_MODE_LIVE: CorrectionMode
@@ -36,20 +45,28 @@ DELIVERY_MODE_EVERY: DeliveryMode
 DROP_REASON_UNSPECIFIED: DropReason
 DROP_REASON_SUPERSEDED: DropReason
 DROP_REASON_TOO_OLD: DropReason
+BAKE_FORMAT_UNSPECIFIED: BakeFormat
+BAKE_FORMAT_FRAMES: BakeFormat
+BAKE_FORMAT_PLY_SEQUENCE: BakeFormat
+BAKE_FORMAT_USDZ: BakeFormat
 
 class AnimateRequest(_message.Message):
-    __slots__ = ("start", "pose", "credit", "request_keyframe", "finish")
+    __slots__ = ("start", "pose", "credit", "request_keyframe", "finish", "poses", "shared_memory")
     START_FIELD_NUMBER: _ClassVar[int]
     POSE_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_KEYFRAME_FIELD_NUMBER: _ClassVar[int]
     FINISH_FIELD_NUMBER: _ClassVar[int]
+    POSES_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     start: AnimateStart
     pose: _motion_pb2.PoseFrame
     credit: AnimateCredit
     request_keyframe: RequestKeyframe
     finish: AnimateFinish
-    def __init__(self, start: _Optional[_Union[AnimateStart, _Mapping]] = ..., pose: _Optional[_Union[_motion_pb2.PoseFrame, _Mapping]] = ..., credit: _Optional[_Union[AnimateCredit, _Mapping]] = ..., request_keyframe: _Optional[_Union[RequestKeyframe, _Mapping]] = ..., finish: _Optional[_Union[AnimateFinish, _Mapping]] = ...) -> None: ...
+    poses: _motion_pb2.PoseBatch
+    shared_memory: SharedMemoryAttached
+    def __init__(self, start: _Optional[_Union[AnimateStart, _Mapping]] = ..., pose: _Optional[_Union[_motion_pb2.PoseFrame, _Mapping]] = ..., credit: _Optional[_Union[AnimateCredit, _Mapping]] = ..., request_keyframe: _Optional[_Union[RequestKeyframe, _Mapping]] = ..., finish: _Optional[_Union[AnimateFinish, _Mapping]] = ..., poses: _Optional[_Union[_motion_pb2.PoseBatch, _Mapping]] = ..., shared_memory: _Optional[_Union[SharedMemoryAttached, _Mapping]] = ...) -> None: ...
 
 class AnimateStart(_message.Message):
     __slots__ = ("avatar", "revision", "output", "delivery", "correction")
@@ -66,22 +83,30 @@ class AnimateStart(_message.Message):
     def __init__(self, avatar: _Optional[str] = ..., revision: _Optional[str] = ..., output: _Optional[_Union[OutputSpec, _Mapping]] = ..., delivery: _Optional[_Union[DeliveryPolicy, _Mapping]] = ..., correction: _Optional[_Union[CorrectionMode, str]] = ...) -> None: ...
 
 class OutputSpec(_message.Message):
-    __slots__ = ("gaussians", "image")
+    __slots__ = ("gaussians", "image", "corrections")
     GAUSSIANS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
     gaussians: GaussianOutput
     image: _image_pb2.ImageOutput
-    def __init__(self, gaussians: _Optional[_Union[GaussianOutput, _Mapping]] = ..., image: _Optional[_Union[_image_pb2.ImageOutput, _Mapping]] = ...) -> None: ...
+    corrections: CorrectionOutput
+    def __init__(self, gaussians: _Optional[_Union[GaussianOutput, _Mapping]] = ..., image: _Optional[_Union[_image_pb2.ImageOutput, _Mapping]] = ..., corrections: _Optional[_Union[CorrectionOutput, _Mapping]] = ...) -> None: ...
 
 class GaussianOutput(_message.Message):
-    __slots__ = ("encoding", "codec", "keyframe_interval")
+    __slots__ = ("encoding", "codec", "keyframe_interval", "prefer_shared_memory")
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
     KEYFRAME_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    PREFER_SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     encoding: _gaussian_pb2.GaussianEncoding
     codec: _gaussian_pb2.PayloadCodec
     keyframe_interval: int
-    def __init__(self, encoding: _Optional[_Union[_gaussian_pb2.GaussianEncoding, str]] = ..., codec: _Optional[_Union[_gaussian_pb2.PayloadCodec, str]] = ..., keyframe_interval: _Optional[int] = ...) -> None: ...
+    prefer_shared_memory: bool
+    def __init__(self, encoding: _Optional[_Union[_gaussian_pb2.GaussianEncoding, str]] = ..., codec: _Optional[_Union[_gaussian_pb2.PayloadCodec, str]] = ..., keyframe_interval: _Optional[int] = ..., prefer_shared_memory: bool = ...) -> None: ...
+
+class CorrectionOutput(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class DeliveryPolicy(_message.Message):
     __slots__ = ("mode", "initial_credit", "max_age")
@@ -94,12 +119,20 @@ class DeliveryPolicy(_message.Message):
     def __init__(self, mode: _Optional[_Union[DeliveryMode, str]] = ..., initial_credit: _Optional[int] = ..., max_age: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class AnimateCredit(_message.Message):
-    __slots__ = ("frames", "last_frame_id")
+    __slots__ = ("frames", "last_frame_id", "released_slots")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     LAST_FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    RELEASED_SLOTS_FIELD_NUMBER: _ClassVar[int]
     frames: int
     last_frame_id: int
-    def __init__(self, frames: _Optional[int] = ..., last_frame_id: _Optional[int] = ...) -> None: ...
+    released_slots: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, frames: _Optional[int] = ..., last_frame_id: _Optional[int] = ..., released_slots: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class SharedMemoryAttached(_message.Message):
+    __slots__ = ("attached",)
+    ATTACHED_FIELD_NUMBER: _ClassVar[int]
+    attached: bool
+    def __init__(self, attached: bool = ...) -> None: ...
 
 class RequestKeyframe(_message.Message):
     __slots__ = ()
@@ -110,48 +143,60 @@ class AnimateFinish(_message.Message):
     def __init__(self) -> None: ...
 
 class AnimateResponse(_message.Message):
-    __slots__ = ("started", "frame", "dropped", "warning", "finished", "heartbeat")
+    __slots__ = ("started", "frame", "dropped", "warning", "finished", "heartbeat", "frames")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
     DROPPED_FIELD_NUMBER: _ClassVar[int]
     WARNING_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
     started: AnimateStarted
     frame: AnimatedFrame
     dropped: FramesDropped
     warning: AnimateWarning
     finished: AnimateFinished
     heartbeat: AnimateHeartbeat
-    def __init__(self, started: _Optional[_Union[AnimateStarted, _Mapping]] = ..., frame: _Optional[_Union[AnimatedFrame, _Mapping]] = ..., dropped: _Optional[_Union[FramesDropped, _Mapping]] = ..., warning: _Optional[_Union[AnimateWarning, _Mapping]] = ..., finished: _Optional[_Union[AnimateFinished, _Mapping]] = ..., heartbeat: _Optional[_Union[AnimateHeartbeat, _Mapping]] = ...) -> None: ...
+    frames: AnimatedFrames
+    def __init__(self, started: _Optional[_Union[AnimateStarted, _Mapping]] = ..., frame: _Optional[_Union[AnimatedFrame, _Mapping]] = ..., dropped: _Optional[_Union[FramesDropped, _Mapping]] = ..., warning: _Optional[_Union[AnimateWarning, _Mapping]] = ..., finished: _Optional[_Union[AnimateFinished, _Mapping]] = ..., heartbeat: _Optional[_Union[AnimateHeartbeat, _Mapping]] = ..., frames: _Optional[_Union[AnimatedFrames, _Mapping]] = ...) -> None: ...
 
 class AnimateStarted(_message.Message):
-    __slots__ = ("rig", "layout", "delivery", "revision", "correction")
+    __slots__ = ("rig", "layout", "delivery", "revision", "correction", "shared_memory")
     RIG_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     CORRECTION_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     rig: _avatar_pb2.Rig
     layout: _gaussian_pb2.GaussianLayout
     delivery: DeliveryPolicy
     revision: str
     correction: CorrectionMode
-    def __init__(self, rig: _Optional[_Union[_avatar_pb2.Rig, _Mapping]] = ..., layout: _Optional[_Union[_gaussian_pb2.GaussianLayout, _Mapping]] = ..., delivery: _Optional[_Union[DeliveryPolicy, _Mapping]] = ..., revision: _Optional[str] = ..., correction: _Optional[_Union[CorrectionMode, str]] = ...) -> None: ...
+    shared_memory: _gaussian_pb2.SharedMemoryRegion
+    def __init__(self, rig: _Optional[_Union[_avatar_pb2.Rig, _Mapping]] = ..., layout: _Optional[_Union[_gaussian_pb2.GaussianLayout, _Mapping]] = ..., delivery: _Optional[_Union[DeliveryPolicy, _Mapping]] = ..., revision: _Optional[str] = ..., correction: _Optional[_Union[CorrectionMode, str]] = ..., shared_memory: _Optional[_Union[_gaussian_pb2.SharedMemoryRegion, _Mapping]] = ...) -> None: ...
+
+class AnimatedFrames(_message.Message):
+    __slots__ = ("frames",)
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    frames: _containers.RepeatedCompositeFieldContainer[AnimatedFrame]
+    def __init__(self, frames: _Optional[_Iterable[_Union[AnimatedFrame, _Mapping]]] = ...) -> None: ...
 
 class AnimatedFrame(_message.Message):
-    __slots__ = ("frame_id", "time_code", "gaussians", "image", "timing")
+    __slots__ = ("frame_id", "time_code", "gaussians", "image", "corrections", "timing")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     TIME_CODE_FIELD_NUMBER: _ClassVar[int]
     GAUSSIANS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     time_code: float
     gaussians: _gaussian_pb2.GaussianFrame
     image: _image_pb2.Image
+    corrections: _gaussian_pb2.CorrectionFrame
     timing: FrameTiming
-    def __init__(self, frame_id: _Optional[int] = ..., time_code: _Optional[float] = ..., gaussians: _Optional[_Union[_gaussian_pb2.GaussianFrame, _Mapping]] = ..., image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., timing: _Optional[_Union[FrameTiming, _Mapping]] = ...) -> None: ...
+    def __init__(self, frame_id: _Optional[int] = ..., time_code: _Optional[float] = ..., gaussians: _Optional[_Union[_gaussian_pb2.GaussianFrame, _Mapping]] = ..., image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., corrections: _Optional[_Union[_gaussian_pb2.CorrectionFrame, _Mapping]] = ..., timing: _Optional[_Union[FrameTiming, _Mapping]] = ...) -> None: ...
 
 class FrameTiming(_message.Message):
     __slots__ = ("queue_microseconds", "evaluate_microseconds", "encode_microseconds")
@@ -224,3 +269,19 @@ class EvaluatePoseResponse(_message.Message):
     frame: _gaussian_pb2.GaussianFrame
     revision: str
     def __init__(self, layout: _Optional[_Union[_gaussian_pb2.GaussianLayout, _Mapping]] = ..., frame: _Optional[_Union[_gaussian_pb2.GaussianFrame, _Mapping]] = ..., revision: _Optional[str] = ...) -> None: ...
+
+class BakeMotionRequest(_message.Message):
+    __slots__ = ("avatar", "revision", "motion", "format", "correction", "request_id")
+    AVATAR_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    MOTION_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    CORRECTION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    avatar: str
+    revision: str
+    motion: _motion_pb2.Motion
+    format: BakeFormat
+    correction: CorrectionMode
+    request_id: str
+    def __init__(self, avatar: _Optional[str] = ..., revision: _Optional[str] = ..., motion: _Optional[_Union[_motion_pb2.Motion, _Mapping]] = ..., format: _Optional[_Union[BakeFormat, str]] = ..., correction: _Optional[_Union[CorrectionMode, str]] = ..., request_id: _Optional[str] = ...) -> None: ...

@@ -3,10 +3,11 @@
 import grpc
 
 from lca.v1 import animation_service_pb2 as lca_dot_v1_dot_animation__service__pb2
+from lca.v1 import job_pb2 as lca_dot_v1_dot_job__pb2
 
 
 class AnimationServiceStub(object):
-    """Drives avatars frame by frame.
+    """Drives avatars frame by frame, or bakes whole motions.
     """
 
     def __init__(self, channel):
@@ -25,10 +26,15 @@ class AnimationServiceStub(object):
                 request_serializer=lca_dot_v1_dot_animation__service__pb2.EvaluatePoseRequest.SerializeToString,
                 response_deserializer=lca_dot_v1_dot_animation__service__pb2.EvaluatePoseResponse.FromString,
                 )
+        self.BakeMotion = channel.unary_unary(
+                '/lca.v1.AnimationService/BakeMotion',
+                request_serializer=lca_dot_v1_dot_animation__service__pb2.BakeMotionRequest.SerializeToString,
+                response_deserializer=lca_dot_v1_dot_job__pb2.Job.FromString,
+                )
 
 
 class AnimationServiceServicer(object):
-    """Drives avatars frame by frame.
+    """Drives avatars frame by frame, or bakes whole motions.
     """
 
     def Animate(self, request_iterator, context):
@@ -41,6 +47,13 @@ class AnimationServiceServicer(object):
 
     def EvaluatePose(self, request, context):
         """One frame, for scrubbing, tests and clients without streams. Always a key frame, never split.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BakeMotion(self, request, context):
+        """A whole motion to a file; JobService.DownloadResult hands it out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -59,6 +72,11 @@ def add_AnimationServiceServicer_to_server(servicer, server):
                     request_deserializer=lca_dot_v1_dot_animation__service__pb2.EvaluatePoseRequest.FromString,
                     response_serializer=lca_dot_v1_dot_animation__service__pb2.EvaluatePoseResponse.SerializeToString,
             ),
+            'BakeMotion': grpc.unary_unary_rpc_method_handler(
+                    servicer.BakeMotion,
+                    request_deserializer=lca_dot_v1_dot_animation__service__pb2.BakeMotionRequest.FromString,
+                    response_serializer=lca_dot_v1_dot_job__pb2.Job.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'lca.v1.AnimationService', rpc_method_handlers)
@@ -67,7 +85,7 @@ def add_AnimationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AnimationService(object):
-    """Drives avatars frame by frame.
+    """Drives avatars frame by frame, or bakes whole motions.
     """
 
     @staticmethod
@@ -101,5 +119,22 @@ class AnimationService(object):
         return grpc.experimental.unary_unary(request, target, '/lca.v1.AnimationService/EvaluatePose',
             lca_dot_v1_dot_animation__service__pb2.EvaluatePoseRequest.SerializeToString,
             lca_dot_v1_dot_animation__service__pb2.EvaluatePoseResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def BakeMotion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lca.v1.AnimationService/BakeMotion',
+            lca_dot_v1_dot_animation__service__pb2.BakeMotionRequest.SerializeToString,
+            lca_dot_v1_dot_job__pb2.Job.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

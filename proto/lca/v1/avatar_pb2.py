@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13lca/v1/avatar.proto\x12\x06lca.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x02\n\x06\x41vatar\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12*\n\x06labels\x18\x03 \x03(\x0b\x32\x1a.lca.v1.Avatar.LabelsEntry\x12\x12\n\ncreate_job\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\t\x12\"\n\x05stats\x18\x06 \x01(\x0b\x32\x13.lca.v1.AvatarStats\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x82\x01\n\x0b\x41vatarStats\x12\x16\n\x0egaussian_count\x18\x01 \x01(\r\x12\x13\n\x0bjoint_count\x18\x02 \x01(\r\x12\x13\n\x0b\x61rkit_count\x18\x03 \x01(\r\x12\x1a\n\x12package_size_bytes\x18\x04 \x01(\x04\x12\x15\n\rheight_meters\x18\x05 \x01(\x02\"|\n\x03Rig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x06joints\x18\x02 \x03(\x0b\x32\r.lca.v1.Joint\x12.\n\x0b\x65xpressions\x18\x03 \x03(\x0b\x32\x19.lca.v1.ExpressionChannel\x12\x18\n\x10\x64\x65scription_json\x18\x04 \x01(\t\"H\n\x05Joint\x12\x12\n\njoint_name\x18\x01 \x01(\t\x12\x14\n\x0cparent_index\x18\x02 \x01(\x05\x12\x15\n\rrest_position\x18\x03 \x03(\x02\"f\n\x11\x45xpressionChannel\x12\x14\n\x0c\x63hannel_name\x18\x01 \x01(\t\x12\x11\n\tmin_value\x18\x02 \x01(\x02\x12\x11\n\tmax_value\x18\x03 \x01(\x02\x12\x15\n\rdefault_value\x18\x04 \x01(\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13lca/v1/avatar.proto\x12\x06lca.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x03\n\x06\x41vatar\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12*\n\x06labels\x18\x03 \x03(\x0b\x32\x1a.lca.v1.Avatar.LabelsEntry\x12\x12\n\ncreate_job\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\t\x12\"\n\x05stats\x18\x06 \x01(\x0b\x32\x13.lca.v1.AvatarStats\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\npurge_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x82\x01\n\x0b\x41vatarStats\x12\x16\n\x0egaussian_count\x18\x01 \x01(\r\x12\x13\n\x0bjoint_count\x18\x02 \x01(\r\x12\x13\n\x0b\x61rkit_count\x18\x03 \x01(\r\x12\x1a\n\x12package_size_bytes\x18\x04 \x01(\x04\x12\x15\n\rheight_meters\x18\x05 \x01(\x02\"|\n\x03Rig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x06joints\x18\x02 \x03(\x0b\x32\r.lca.v1.Joint\x12.\n\x0b\x65xpressions\x18\x03 \x03(\x0b\x32\x19.lca.v1.ExpressionChannel\x12\x18\n\x10\x64\x65scription_json\x18\x04 \x01(\t\"H\n\x05Joint\x12\x12\n\njoint_name\x18\x01 \x01(\t\x12\x14\n\x0cparent_index\x18\x02 \x01(\x05\x12\x15\n\rrest_position\x18\x03 \x03(\x02\"f\n\x11\x45xpressionChannel\x12\x14\n\x0c\x63hannel_name\x18\x01 \x01(\t\x12\x11\n\tmin_value\x18\x02 \x01(\x02\x12\x11\n\tmax_value\x18\x03 \x01(\x02\x12\x15\n\rdefault_value\x18\x04 \x01(\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,15 +25,15 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_AVATAR_LABELSENTRY']._options = None
   _globals['_AVATAR_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_AVATAR']._serialized_start=65
-  _globals['_AVATAR']._serialized_end=386
-  _globals['_AVATAR_LABELSENTRY']._serialized_start=341
-  _globals['_AVATAR_LABELSENTRY']._serialized_end=386
-  _globals['_AVATARSTATS']._serialized_start=389
-  _globals['_AVATARSTATS']._serialized_end=519
-  _globals['_RIG']._serialized_start=521
-  _globals['_RIG']._serialized_end=645
-  _globals['_JOINT']._serialized_start=647
-  _globals['_JOINT']._serialized_end=719
-  _globals['_EXPRESSIONCHANNEL']._serialized_start=721
-  _globals['_EXPRESSIONCHANNEL']._serialized_end=823
+  _globals['_AVATAR']._serialized_end=483
+  _globals['_AVATAR_LABELSENTRY']._serialized_start=438
+  _globals['_AVATAR_LABELSENTRY']._serialized_end=483
+  _globals['_AVATARSTATS']._serialized_start=486
+  _globals['_AVATARSTATS']._serialized_end=616
+  _globals['_RIG']._serialized_start=618
+  _globals['_RIG']._serialized_end=742
+  _globals['_JOINT']._serialized_start=744
+  _globals['_JOINT']._serialized_end=816
+  _globals['_EXPRESSIONCHANNEL']._serialized_start=818
+  _globals['_EXPRESSIONCHANNEL']._serialized_end=920
 # @@protoc_insertion_point(module_scope)

@@ -18,7 +18,7 @@ from lca.v1 import avatar_pb2 as lca_dot_v1_dot_avatar__pb2
 from lca.v1 import job_pb2 as lca_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blca/v1/avatar_service.proto\x12\x06lca.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x13lca/v1/avatar.proto\x1a\x10lca/v1/job.proto\"\x8e\x02\n\x13\x43reateAvatarRequest\x12\x11\n\tavatar_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x37\n\x06labels\x18\x03 \x03(\x0b\x32\'.lca.v1.CreateAvatarRequest.LabelsEntry\x12\r\n\x05\x63lips\x18\x04 \x03(\t\x12,\n\x07options\x18\x05 \x01(\x0b\x32\x1b.lca.v1.CreateAvatarOptions\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x97\x01\n\x13\x43reateAvatarOptions\x12\x0c\n\x04seed\x18\x01 \x01(\x04\x12?\n\nparameters\x18\x02 \x03(\x0b\x32+.lca.v1.CreateAvatarOptions.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcb\x01\n\x13ImportAvatarRequest\x12\x11\n\tavatar_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x37\n\x06labels\x18\x03 \x03(\x0b\x32\'.lca.v1.ImportAvatarRequest.LabelsEntry\x12\x0f\n\x07package\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\" \n\x10GetAvatarRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x12ListAvatarsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x13ListAvatarsResponse\x12\x1f\n\x07\x61vatars\x18\x01 \x03(\x0b\x32\x0e.lca.v1.Avatar\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"f\n\x13UpdateAvatarRequest\x12\x1e\n\x06\x61vatar\x18\x01 \x01(\x0b\x32\x0e.lca.v1.Avatar\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"1\n\x13\x44\x65leteAvatarRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1d\n\rGetRigRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x16\x44ownloadPackageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"m\n\x17\x44ownloadPackageResponse\x12%\n\x06header\x18\x01 \x01(\x0b\x32\x15.lca.v1.PackageHeader\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x04 \x01(\x07\"E\n\rPackageHeader\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\t2\x8b\x04\n\rAvatarService\x12\x38\n\x0c\x43reateAvatar\x12\x1b.lca.v1.CreateAvatarRequest\x1a\x0b.lca.v1.Job\x12;\n\x0cImportAvatar\x12\x1b.lca.v1.ImportAvatarRequest\x1a\x0e.lca.v1.Avatar\x12\x35\n\tGetAvatar\x12\x18.lca.v1.GetAvatarRequest\x1a\x0e.lca.v1.Avatar\x12\x46\n\x0bListAvatars\x12\x1a.lca.v1.ListAvatarsRequest\x1a\x1b.lca.v1.ListAvatarsResponse\x12;\n\x0cUpdateAvatar\x12\x1b.lca.v1.UpdateAvatarRequest\x1a\x0e.lca.v1.Avatar\x12\x43\n\x0c\x44\x65leteAvatar\x12\x1b.lca.v1.DeleteAvatarRequest\x1a\x16.google.protobuf.Empty\x12,\n\x06GetRig\x12\x15.lca.v1.GetRigRequest\x1a\x0b.lca.v1.Rig\x12T\n\x0f\x44ownloadPackage\x12\x1e.lca.v1.DownloadPackageRequest\x1a\x1f.lca.v1.DownloadPackageResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blca/v1/avatar_service.proto\x12\x06lca.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x13lca/v1/avatar.proto\x1a\x10lca/v1/job.proto\"\x8e\x02\n\x13\x43reateAvatarRequest\x12\x11\n\tavatar_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x37\n\x06labels\x18\x03 \x03(\x0b\x32\'.lca.v1.CreateAvatarRequest.LabelsEntry\x12\r\n\x05\x63lips\x18\x04 \x03(\t\x12,\n\x07options\x18\x05 \x01(\x0b\x32\x1b.lca.v1.CreateAvatarOptions\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x97\x01\n\x13\x43reateAvatarOptions\x12\x0c\n\x04seed\x18\x01 \x01(\x04\x12?\n\nparameters\x18\x02 \x03(\x0b\x32+.lca.v1.CreateAvatarOptions.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcb\x01\n\x13ImportAvatarRequest\x12\x11\n\tavatar_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x37\n\x06labels\x18\x03 \x03(\x0b\x32\'.lca.v1.ImportAvatarRequest.LabelsEntry\x12\x0f\n\x07package\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\" \n\x10GetAvatarRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xb8\x01\n\x12ListAvatarsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x03 \x01(\x08\x12\x36\n\x06labels\x18\x04 \x03(\x0b\x32&.lca.v1.ListAvatarsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"O\n\x13ListAvatarsResponse\x12\x1f\n\x07\x61vatars\x18\x01 \x03(\x0b\x32\x0e.lca.v1.Avatar\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"f\n\x13UpdateAvatarRequest\x12\x1e\n\x06\x61vatar\x18\x01 \x01(\x0b\x32\x0e.lca.v1.Avatar\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"H\n\x13\x44\x65leteAvatarRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\"3\n\x15UndeleteAvatarRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"0\n\x12PurgeAvatarRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1d\n\rGetRigRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"a\n\x16\x44ownloadPackageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x17\n\x0fmax_chunk_bytes\x18\x04 \x01(\r\"m\n\x17\x44ownloadPackageResponse\x12%\n\x06header\x18\x01 \x01(\x0b\x32\x15.lca.v1.PackageHeader\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x04 \x01(\x07\"E\n\rPackageHeader\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\t2\x87\x05\n\rAvatarService\x12\x38\n\x0c\x43reateAvatar\x12\x1b.lca.v1.CreateAvatarRequest\x1a\x0b.lca.v1.Job\x12;\n\x0cImportAvatar\x12\x1b.lca.v1.ImportAvatarRequest\x1a\x0e.lca.v1.Avatar\x12\x35\n\tGetAvatar\x12\x18.lca.v1.GetAvatarRequest\x1a\x0e.lca.v1.Avatar\x12\x46\n\x0bListAvatars\x12\x1a.lca.v1.ListAvatarsRequest\x1a\x1b.lca.v1.ListAvatarsResponse\x12;\n\x0cUpdateAvatar\x12\x1b.lca.v1.UpdateAvatarRequest\x1a\x0e.lca.v1.Avatar\x12;\n\x0c\x44\x65leteAvatar\x12\x1b.lca.v1.DeleteAvatarRequest\x1a\x0e.lca.v1.Avatar\x12?\n\x0eUndeleteAvatar\x12\x1d.lca.v1.UndeleteAvatarRequest\x1a\x0e.lca.v1.Avatar\x12\x41\n\x0bPurgeAvatar\x12\x1a.lca.v1.PurgeAvatarRequest\x1a\x16.google.protobuf.Empty\x12,\n\x06GetRig\x12\x15.lca.v1.GetRigRequest\x1a\x0b.lca.v1.Rig\x12T\n\x0f\x44ownloadPackage\x12\x1e.lca.v1.DownloadPackageRequest\x1a\x1f.lca.v1.DownloadPackageResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -31,6 +31,8 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_CREATEAVATAROPTIONS_PARAMETERSENTRY']._serialized_options = b'8\001'
   _globals['_IMPORTAVATARREQUEST_LABELSENTRY']._options = None
   _globals['_IMPORTAVATARREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_LISTAVATARSREQUEST_LABELSENTRY']._options = None
+  _globals['_LISTAVATARSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_CREATEAVATARREQUEST']._serialized_start=142
   _globals['_CREATEAVATARREQUEST']._serialized_end=412
   _globals['_CREATEAVATARREQUEST_LABELSENTRY']._serialized_start=367
@@ -45,22 +47,28 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_IMPORTAVATARREQUEST_LABELSENTRY']._serialized_end=412
   _globals['_GETAVATARREQUEST']._serialized_start=774
   _globals['_GETAVATARREQUEST']._serialized_end=806
-  _globals['_LISTAVATARSREQUEST']._serialized_start=808
-  _globals['_LISTAVATARSREQUEST']._serialized_end=867
-  _globals['_LISTAVATARSRESPONSE']._serialized_start=869
-  _globals['_LISTAVATARSRESPONSE']._serialized_end=948
-  _globals['_UPDATEAVATARREQUEST']._serialized_start=950
-  _globals['_UPDATEAVATARREQUEST']._serialized_end=1052
-  _globals['_DELETEAVATARREQUEST']._serialized_start=1054
-  _globals['_DELETEAVATARREQUEST']._serialized_end=1103
-  _globals['_GETRIGREQUEST']._serialized_start=1105
-  _globals['_GETRIGREQUEST']._serialized_end=1134
-  _globals['_DOWNLOADPACKAGEREQUEST']._serialized_start=1136
-  _globals['_DOWNLOADPACKAGEREQUEST']._serialized_end=1208
-  _globals['_DOWNLOADPACKAGERESPONSE']._serialized_start=1210
-  _globals['_DOWNLOADPACKAGERESPONSE']._serialized_end=1319
-  _globals['_PACKAGEHEADER']._serialized_start=1321
-  _globals['_PACKAGEHEADER']._serialized_end=1390
-  _globals['_AVATARSERVICE']._serialized_start=1393
-  _globals['_AVATARSERVICE']._serialized_end=1916
+  _globals['_LISTAVATARSREQUEST']._serialized_start=809
+  _globals['_LISTAVATARSREQUEST']._serialized_end=993
+  _globals['_LISTAVATARSREQUEST_LABELSENTRY']._serialized_start=367
+  _globals['_LISTAVATARSREQUEST_LABELSENTRY']._serialized_end=412
+  _globals['_LISTAVATARSRESPONSE']._serialized_start=995
+  _globals['_LISTAVATARSRESPONSE']._serialized_end=1074
+  _globals['_UPDATEAVATARREQUEST']._serialized_start=1076
+  _globals['_UPDATEAVATARREQUEST']._serialized_end=1178
+  _globals['_DELETEAVATARREQUEST']._serialized_start=1180
+  _globals['_DELETEAVATARREQUEST']._serialized_end=1252
+  _globals['_UNDELETEAVATARREQUEST']._serialized_start=1254
+  _globals['_UNDELETEAVATARREQUEST']._serialized_end=1305
+  _globals['_PURGEAVATARREQUEST']._serialized_start=1307
+  _globals['_PURGEAVATARREQUEST']._serialized_end=1355
+  _globals['_GETRIGREQUEST']._serialized_start=1357
+  _globals['_GETRIGREQUEST']._serialized_end=1386
+  _globals['_DOWNLOADPACKAGEREQUEST']._serialized_start=1388
+  _globals['_DOWNLOADPACKAGEREQUEST']._serialized_end=1485
+  _globals['_DOWNLOADPACKAGERESPONSE']._serialized_start=1487
+  _globals['_DOWNLOADPACKAGERESPONSE']._serialized_end=1596
+  _globals['_PACKAGEHEADER']._serialized_start=1598
+  _globals['_PACKAGEHEADER']._serialized_end=1667
+  _globals['_AVATARSERVICE']._serialized_start=1670
+  _globals['_AVATARSERVICE']._serialized_end=2317
 # @@protoc_insertion_point(module_scope)

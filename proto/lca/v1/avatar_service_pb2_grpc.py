@@ -46,6 +46,16 @@ class AvatarServiceStub(object):
         self.DeleteAvatar = channel.unary_unary(
                 '/lca.v1.AvatarService/DeleteAvatar',
                 request_serializer=lca_dot_v1_dot_avatar__service__pb2.DeleteAvatarRequest.SerializeToString,
+                response_deserializer=lca_dot_v1_dot_avatar__pb2.Avatar.FromString,
+                )
+        self.UndeleteAvatar = channel.unary_unary(
+                '/lca.v1.AvatarService/UndeleteAvatar',
+                request_serializer=lca_dot_v1_dot_avatar__service__pb2.UndeleteAvatarRequest.SerializeToString,
+                response_deserializer=lca_dot_v1_dot_avatar__pb2.Avatar.FromString,
+                )
+        self.PurgeAvatar = channel.unary_unary(
+                '/lca.v1.AvatarService/PurgeAvatar',
+                request_serializer=lca_dot_v1_dot_avatar__service__pb2.PurgeAvatarRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 )
         self.GetRig = channel.unary_unary(
@@ -100,7 +110,21 @@ class AvatarServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAvatar(self, request, context):
-        """Erases the avatar and its bytes at once: a person's likeness is not kept in a bin.
+        """Soft (AIP-164): hidden and unusable at once, erased at purge_time. Deleting it again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteAvatar(self, request, context):
+        """Before purge_time; FAILED_PRECONDITION (NOT_DELETED) for an avatar that is not deleted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeAvatar(self, request, context):
+        """Erases the avatar, deleted or not, and its bytes now: a person's right to be forgotten. Cannot be undone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,6 +175,16 @@ def add_AvatarServiceServicer_to_server(servicer, server):
             'DeleteAvatar': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteAvatar,
                     request_deserializer=lca_dot_v1_dot_avatar__service__pb2.DeleteAvatarRequest.FromString,
+                    response_serializer=lca_dot_v1_dot_avatar__pb2.Avatar.SerializeToString,
+            ),
+            'UndeleteAvatar': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteAvatar,
+                    request_deserializer=lca_dot_v1_dot_avatar__service__pb2.UndeleteAvatarRequest.FromString,
+                    response_serializer=lca_dot_v1_dot_avatar__pb2.Avatar.SerializeToString,
+            ),
+            'PurgeAvatar': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeAvatar,
+                    request_deserializer=lca_dot_v1_dot_avatar__service__pb2.PurgeAvatarRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'GetRig': grpc.unary_unary_rpc_method_handler(
@@ -272,6 +306,40 @@ class AvatarService(object):
             metadata=None):
         return grpc.experimental.unary_unary(request, target, '/lca.v1.AvatarService/DeleteAvatar',
             lca_dot_v1_dot_avatar__service__pb2.DeleteAvatarRequest.SerializeToString,
+            lca_dot_v1_dot_avatar__pb2.Avatar.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def UndeleteAvatar(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lca.v1.AvatarService/UndeleteAvatar',
+            lca_dot_v1_dot_avatar__service__pb2.UndeleteAvatarRequest.SerializeToString,
+            lca_dot_v1_dot_avatar__pb2.Avatar.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def PurgeAvatar(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lca.v1.AvatarService/PurgeAvatar',
+            lca_dot_v1_dot_avatar__service__pb2.PurgeAvatarRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

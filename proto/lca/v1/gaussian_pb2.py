@@ -14,25 +14,31 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15lca/v1/gaussian.proto\x12\x06lca.v1\"\x83\x01\n\x0eGaussianLayout\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.lca.v1.GaussianEncoding\x12\x16\n\x0egaussian_count\x18\x02 \x01(\r\x12-\n\nattributes\x18\x03 \x03(\x0b\x32\x19.lca.v1.GaussianAttribute\"\xb2\x01\n\x11GaussianAttribute\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.lca.v1.AttributeKind\x12-\n\x0e\x63omponent_type\x18\x02 \x01(\x0e\x32\x15.lca.v1.ComponentType\x12\x17\n\x0f\x63omponent_count\x18\x03 \x01(\r\x12\r\n\x05scale\x18\x04 \x01(\x02\x12\x0e\n\x06offset\x18\x05 \x01(\x02\x12\x11\n\tis_static\x18\x06 \x01(\x08\"\xb7\x01\n\rGaussianFrame\x12\x10\n\x08keyframe\x18\x01 \x01(\x08\x12#\n\x05\x63odec\x18\x02 \x01(\x0e\x32\x14.lca.v1.PayloadCodec\x12\x14\n\x0c\x64\x65\x63oded_size\x18\x03 \x01(\r\x12\r\n\x05\x63rc32\x18\x04 \x01(\x07\x12\x0b\n\x03\x62ox\x18\x05 \x03(\x02\x12\x14\n\x0cpayload_size\x18\x06 \x01(\r\x12\x16\n\x0epayload_offset\x18\x07 \x01(\r\x12\x0f\n\x07payload\x18\x08 \x01(\x0c*\xee\x01\n\rAttributeKind\x12\x1e\n\x1a\x41TTRIBUTE_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41TTRIBUTE_KIND_POSITION\x10\x01\x12\x1b\n\x17\x41TTRIBUTE_KIND_ROTATION\x10\x02\x12\x18\n\x14\x41TTRIBUTE_KIND_SCALE\x10\x03\x12\x1c\n\x18\x41TTRIBUTE_KIND_LOG_SCALE\x10\x04\x12\x1a\n\x16\x41TTRIBUTE_KIND_OPACITY\x10\x05\x12\x18\n\x14\x41TTRIBUTE_KIND_COLOR\x10\x06\x12\x15\n\x11\x41TTRIBUTE_KIND_SH\x10\x07*\x99\x01\n\rComponentType\x12\x1e\n\x1a\x43OMPONENT_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43OMPONENT_TYPE_FLOAT32\x10\x01\x12\x19\n\x15\x43OMPONENT_TYPE_UINT16\x10\x02\x12\x18\n\x14\x43OMPONENT_TYPE_UINT8\x10\x03\x12\x17\n\x13\x43OMPONENT_TYPE_INT8\x10\x04*\x8a\x01\n\x10GaussianEncoding\x12!\n\x1dGAUSSIAN_ENCODING_UNSPECIFIED\x10\x00\x12\x1d\n\x19GAUSSIAN_ENCODING_FLOAT32\x10\x01\x12\x19\n\x15GAUSSIAN_ENCODING_Q20\x10\x02\x12\x19\n\x15GAUSSIAN_ENCODING_Q10\x10\x03*\\\n\x0cPayloadCodec\x12\x1d\n\x19PAYLOAD_CODEC_UNSPECIFIED\x10\x00\x12\x15\n\x11PAYLOAD_CODEC_RAW\x10\x01\x12\x16\n\x12PAYLOAD_CODEC_ZSTD\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15lca/v1/gaussian.proto\x12\x06lca.v1\"\x9b\x01\n\x0eGaussianLayout\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.lca.v1.GaussianEncoding\x12\x16\n\x0egaussian_count\x18\x02 \x01(\r\x12-\n\nattributes\x18\x03 \x03(\x0b\x32\x19.lca.v1.GaussianAttribute\x12\x16\n\x0egaussian_major\x18\x04 \x01(\x08\"\xb2\x01\n\x11GaussianAttribute\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.lca.v1.AttributeKind\x12-\n\x0e\x63omponent_type\x18\x02 \x01(\x0e\x32\x15.lca.v1.ComponentType\x12\x17\n\x0f\x63omponent_count\x18\x03 \x01(\r\x12\r\n\x05scale\x18\x04 \x01(\x02\x12\x0e\n\x06offset\x18\x05 \x01(\x02\x12\x11\n\tis_static\x18\x06 \x01(\x08\"\xf6\x01\n\rGaussianFrame\x12\x10\n\x08keyframe\x18\x01 \x01(\x08\x12#\n\x05\x63odec\x18\x02 \x01(\x0e\x32\x14.lca.v1.PayloadCodec\x12\x14\n\x0c\x64\x65\x63oded_size\x18\x03 \x01(\r\x12\r\n\x05\x63rc32\x18\x04 \x01(\x07\x12\x0b\n\x03\x62ox\x18\x05 \x03(\x02\x12\x14\n\x0cpayload_size\x18\x06 \x01(\r\x12\x16\n\x0epayload_offset\x18\x07 \x01(\r\x12\x0f\n\x07payload\x18\x08 \x01(\x0c\x12\x15\n\rbase_frame_id\x18\t \x01(\x04\x12&\n\x04slot\x18\n \x01(\x0b\x32\x18.lca.v1.SharedMemorySlot\"4\n\x10SharedMemorySlot\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"R\n\x12SharedMemoryRegion\x12\x13\n\x0bregion_name\x18\x01 \x01(\t\x12\x12\n\nslot_count\x18\x02 \x01(\r\x12\x13\n\x0bslot_stride\x18\x03 \x01(\x04\"[\n\x0f\x43orrectionFrame\x12\x16\n\x0ejoint_matrices\x18\x01 \x01(\x0c\x12\x19\n\x11pose_coefficients\x18\x02 \x01(\x0c\x12\x15\n\rarkit_weights\x18\x03 \x01(\x0c*\xee\x01\n\rAttributeKind\x12\x1e\n\x1a\x41TTRIBUTE_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41TTRIBUTE_KIND_POSITION\x10\x01\x12\x1b\n\x17\x41TTRIBUTE_KIND_ROTATION\x10\x02\x12\x18\n\x14\x41TTRIBUTE_KIND_SCALE\x10\x03\x12\x1c\n\x18\x41TTRIBUTE_KIND_LOG_SCALE\x10\x04\x12\x1a\n\x16\x41TTRIBUTE_KIND_OPACITY\x10\x05\x12\x18\n\x14\x41TTRIBUTE_KIND_COLOR\x10\x06\x12\x15\n\x11\x41TTRIBUTE_KIND_SH\x10\x07*\x99\x01\n\rComponentType\x12\x1e\n\x1a\x43OMPONENT_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43OMPONENT_TYPE_FLOAT32\x10\x01\x12\x19\n\x15\x43OMPONENT_TYPE_UINT16\x10\x02\x12\x18\n\x14\x43OMPONENT_TYPE_UINT8\x10\x03\x12\x17\n\x13\x43OMPONENT_TYPE_INT8\x10\x04*\x8a\x01\n\x10GaussianEncoding\x12!\n\x1dGAUSSIAN_ENCODING_UNSPECIFIED\x10\x00\x12\x1d\n\x19GAUSSIAN_ENCODING_FLOAT32\x10\x01\x12\x19\n\x15GAUSSIAN_ENCODING_Q20\x10\x02\x12\x19\n\x15GAUSSIAN_ENCODING_Q10\x10\x03*z\n\x0cPayloadCodec\x12\x1d\n\x19PAYLOAD_CODEC_UNSPECIFIED\x10\x00\x12\x15\n\x11PAYLOAD_CODEC_RAW\x10\x01\x12\x16\n\x12PAYLOAD_CODEC_ZSTD\x10\x02\x12\x1c\n\x18PAYLOAD_CODEC_DELTA_ZSTD\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lca.v1.gaussian_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_ATTRIBUTEKIND']._serialized_start=535
-  _globals['_ATTRIBUTEKIND']._serialized_end=773
-  _globals['_COMPONENTTYPE']._serialized_start=776
-  _globals['_COMPONENTTYPE']._serialized_end=929
-  _globals['_GAUSSIANENCODING']._serialized_start=932
-  _globals['_GAUSSIANENCODING']._serialized_end=1070
-  _globals['_PAYLOADCODEC']._serialized_start=1072
-  _globals['_PAYLOADCODEC']._serialized_end=1164
+  _globals['_ATTRIBUTEKIND']._serialized_start=853
+  _globals['_ATTRIBUTEKIND']._serialized_end=1091
+  _globals['_COMPONENTTYPE']._serialized_start=1094
+  _globals['_COMPONENTTYPE']._serialized_end=1247
+  _globals['_GAUSSIANENCODING']._serialized_start=1250
+  _globals['_GAUSSIANENCODING']._serialized_end=1388
+  _globals['_PAYLOADCODEC']._serialized_start=1390
+  _globals['_PAYLOADCODEC']._serialized_end=1512
   _globals['_GAUSSIANLAYOUT']._serialized_start=34
-  _globals['_GAUSSIANLAYOUT']._serialized_end=165
-  _globals['_GAUSSIANATTRIBUTE']._serialized_start=168
-  _globals['_GAUSSIANATTRIBUTE']._serialized_end=346
-  _globals['_GAUSSIANFRAME']._serialized_start=349
-  _globals['_GAUSSIANFRAME']._serialized_end=532
+  _globals['_GAUSSIANLAYOUT']._serialized_end=189
+  _globals['_GAUSSIANATTRIBUTE']._serialized_start=192
+  _globals['_GAUSSIANATTRIBUTE']._serialized_end=370
+  _globals['_GAUSSIANFRAME']._serialized_start=373
+  _globals['_GAUSSIANFRAME']._serialized_end=619
+  _globals['_SHAREDMEMORYSLOT']._serialized_start=621
+  _globals['_SHAREDMEMORYSLOT']._serialized_end=673
+  _globals['_SHAREDMEMORYREGION']._serialized_start=675
+  _globals['_SHAREDMEMORYREGION']._serialized_end=757
+  _globals['_CORRECTIONFRAME']._serialized_start=759
+  _globals['_CORRECTIONFRAME']._serialized_end=850
 # @@protoc_insertion_point(module_scope)

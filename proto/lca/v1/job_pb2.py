@@ -16,7 +16,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10lca/v1/job.proto\x12\x06lca.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x02\n\x03Job\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x04kind\x18\x02 \x01(\x0e\x32\x0f.lca.v1.JobKind\x12\x1f\n\x05state\x18\x03 \x01(\x0e\x32\x10.lca.v1.JobState\x12%\n\x08progress\x18\x04 \x01(\x0b\x32\x13.lca.v1.JobProgress\x12\x17\n\x0fresult_resource\x18\x05 \x01(\t\x12\x1f\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x10.lca.v1.JobError\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa0\x01\n\x0bJobProgress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x13\n\x0bstage_index\x18\x02 \x01(\r\x12\x13\n\x0bstage_count\x18\x03 \x01(\r\x12\x10\n\x08\x66raction\x18\x04 \x01(\x02\x12\x35\n\x12remaining_estimate\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07message\x18\x06 \x01(\t\"\x9c\x01\n\x08JobError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x30\n\x08metadata\x18\x04 \x03(\x0b\x32\x1e.lca.v1.JobError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x18\n\x03job\x18\x02 \x01(\x0b\x32\x0b.lca.v1.Job*?\n\x07JobKind\x12\x18\n\x14JOB_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16JOB_KIND_CREATE_AVATAR\x10\x01*\xb4\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10lca/v1/job.proto\x12\x06lca.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x03\n\x03Job\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x04kind\x18\x02 \x01(\x0e\x32\x0f.lca.v1.JobKind\x12\x1f\n\x05state\x18\x03 \x01(\x0e\x32\x10.lca.v1.JobState\x12%\n\x08progress\x18\x04 \x01(\x0b\x32\x13.lca.v1.JobProgress\x12\x17\n\x0fresult_resource\x18\x05 \x01(\t\x12\x1f\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x10.lca.v1.JobError\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncheckpoint\x18\x0b \x01(\t\x12/\n\x0b\x65xpire_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x06result\x18\r \x01(\x0b\x32\x11.lca.v1.JobResult\x12\x12\n\nrequest_id\x18\x0e \x01(\t\"V\n\tJobResult\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"\xa0\x01\n\x0bJobProgress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x13\n\x0bstage_index\x18\x02 \x01(\r\x12\x13\n\x0bstage_count\x18\x03 \x01(\r\x12\x10\n\x08\x66raction\x18\x04 \x01(\x02\x12\x35\n\x12remaining_estimate\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07message\x18\x06 \x01(\t\"\xaf\x01\n\x08JobError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x30\n\x08metadata\x18\x04 \x03(\x0b\x32\x1e.lca.v1.JobError.MetadataEntry\x12\x11\n\tresumable\x18\x05 \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x18\n\x03job\x18\x02 \x01(\x0b\x32\x0b.lca.v1.Job*u\n\x07JobKind\x12\x18\n\x14JOB_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16JOB_KIND_CREATE_AVATAR\x10\x01\x12\x18\n\x14JOB_KIND_BAKE_MOTION\x10\x02\x12\x1a\n\x16JOB_KIND_RENDER_MOTION\x10\x03*\xb4\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,18 +25,20 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_JOBERROR_METADATAENTRY']._options = None
   _globals['_JOBERROR_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_JOBKIND']._serialized_start=814
-  _globals['_JOBKIND']._serialized_end=877
-  _globals['_JOBSTATE']._serialized_start=880
-  _globals['_JOBSTATE']._serialized_end=1060
+  _globals['_JOBKIND']._serialized_start=1045
+  _globals['_JOBKIND']._serialized_end=1162
+  _globals['_JOBSTATE']._serialized_start=1165
+  _globals['_JOBSTATE']._serialized_end=1345
   _globals['_JOB']._serialized_start=94
-  _globals['_JOB']._serialized_end=434
-  _globals['_JOBPROGRESS']._serialized_start=437
-  _globals['_JOBPROGRESS']._serialized_end=597
-  _globals['_JOBERROR']._serialized_start=600
-  _globals['_JOBERROR']._serialized_end=756
-  _globals['_JOBERROR_METADATAENTRY']._serialized_start=709
-  _globals['_JOBERROR_METADATAENTRY']._serialized_end=756
-  _globals['_JOBEVENT']._serialized_start=758
-  _globals['_JOBEVENT']._serialized_end=812
+  _globals['_JOB']._serialized_end=558
+  _globals['_JOBRESULT']._serialized_start=560
+  _globals['_JOBRESULT']._serialized_end=646
+  _globals['_JOBPROGRESS']._serialized_start=649
+  _globals['_JOBPROGRESS']._serialized_end=809
+  _globals['_JOBERROR']._serialized_start=812
+  _globals['_JOBERROR']._serialized_end=987
+  _globals['_JOBERROR_METADATAENTRY']._serialized_start=940
+  _globals['_JOBERROR_METADATAENTRY']._serialized_end=987
+  _globals['_JOBEVENT']._serialized_start=989
+  _globals['_JOBEVENT']._serialized_end=1043
 # @@protoc_insertion_point(module_scope)

@@ -12,29 +12,38 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from lca.v1 import job_pb2 as lca_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18lca/v1/job_service.proto\x12\x06lca.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x10lca/v1/job.proto\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"F\n\x10ListJobsResponse\x12\x19\n\x04jobs\x18\x01 \x03(\x0b\x32\x0b.lca.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"7\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\" \n\x10\x44\x65leteJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t2\xa5\x02\n\nJobService\x12,\n\x06GetJob\x12\x15.lca.v1.GetJobRequest\x1a\x0b.lca.v1.Job\x12=\n\x08ListJobs\x12\x17.lca.v1.ListJobsRequest\x1a\x18.lca.v1.ListJobsResponse\x12\x37\n\x08WatchJob\x12\x17.lca.v1.WatchJobRequest\x1a\x10.lca.v1.JobEvent0\x01\x12\x32\n\tCancelJob\x12\x18.lca.v1.CancelJobRequest\x1a\x0b.lca.v1.Job\x12=\n\tDeleteJob\x12\x18.lca.v1.DeleteJobRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18lca/v1/job_service.proto\x12\x06lca.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x10lca/v1/job.proto\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"z\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12 \n\x06states\x18\x03 \x03(\x0e\x32\x10.lca.v1.JobState\x12\x1e\n\x05kinds\x18\x04 \x03(\x0e\x32\x0f.lca.v1.JobKind\"F\n\x10ListJobsResponse\x12\x19\n\x04jobs\x18\x01 \x03(\x0b\x32\x0b.lca.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"7\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"J\n\x0eWaitJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"4\n\x10ResumeJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\" \n\x10\x44\x65leteJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x15\x44ownloadResultRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x17\n\x0fmax_chunk_bytes\x18\x03 \x01(\r\"h\n\x16\x44ownloadResultResponse\x12!\n\x06header\x18\x01 \x01(\x0b\x32\x11.lca.v1.JobResult\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x04 \x01(\x07\x32\xdc\x03\n\nJobService\x12,\n\x06GetJob\x12\x15.lca.v1.GetJobRequest\x1a\x0b.lca.v1.Job\x12=\n\x08ListJobs\x12\x17.lca.v1.ListJobsRequest\x1a\x18.lca.v1.ListJobsResponse\x12.\n\x07WaitJob\x12\x16.lca.v1.WaitJobRequest\x1a\x0b.lca.v1.Job\x12\x37\n\x08WatchJob\x12\x17.lca.v1.WatchJobRequest\x1a\x10.lca.v1.JobEvent0\x01\x12\x32\n\tCancelJob\x12\x18.lca.v1.CancelJobRequest\x1a\x0b.lca.v1.Job\x12\x32\n\tResumeJob\x12\x18.lca.v1.ResumeJobRequest\x1a\x0b.lca.v1.Job\x12=\n\tDeleteJob\x12\x18.lca.v1.DeleteJobRequest\x1a\x16.google.protobuf.Empty\x12Q\n\x0e\x44ownloadResult\x12\x1d.lca.v1.DownloadResultRequest\x1a\x1e.lca.v1.DownloadResultResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lca.v1.job_service_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_GETJOBREQUEST']._serialized_start=83
-  _globals['_GETJOBREQUEST']._serialized_end=112
-  _globals['_LISTJOBSREQUEST']._serialized_start=114
-  _globals['_LISTJOBSREQUEST']._serialized_end=170
-  _globals['_LISTJOBSRESPONSE']._serialized_start=172
-  _globals['_LISTJOBSRESPONSE']._serialized_end=242
-  _globals['_WATCHJOBREQUEST']._serialized_start=244
-  _globals['_WATCHJOBREQUEST']._serialized_end=299
-  _globals['_CANCELJOBREQUEST']._serialized_start=301
-  _globals['_CANCELJOBREQUEST']._serialized_end=333
-  _globals['_DELETEJOBREQUEST']._serialized_start=335
-  _globals['_DELETEJOBREQUEST']._serialized_end=367
-  _globals['_JOBSERVICE']._serialized_start=370
-  _globals['_JOBSERVICE']._serialized_end=663
+  _globals['_GETJOBREQUEST']._serialized_start=115
+  _globals['_GETJOBREQUEST']._serialized_end=144
+  _globals['_LISTJOBSREQUEST']._serialized_start=146
+  _globals['_LISTJOBSREQUEST']._serialized_end=268
+  _globals['_LISTJOBSRESPONSE']._serialized_start=270
+  _globals['_LISTJOBSRESPONSE']._serialized_end=340
+  _globals['_WATCHJOBREQUEST']._serialized_start=342
+  _globals['_WATCHJOBREQUEST']._serialized_end=397
+  _globals['_CANCELJOBREQUEST']._serialized_start=399
+  _globals['_CANCELJOBREQUEST']._serialized_end=431
+  _globals['_WAITJOBREQUEST']._serialized_start=433
+  _globals['_WAITJOBREQUEST']._serialized_end=507
+  _globals['_RESUMEJOBREQUEST']._serialized_start=509
+  _globals['_RESUMEJOBREQUEST']._serialized_end=561
+  _globals['_DELETEJOBREQUEST']._serialized_start=563
+  _globals['_DELETEJOBREQUEST']._serialized_end=595
+  _globals['_DOWNLOADRESULTREQUEST']._serialized_start=597
+  _globals['_DOWNLOADRESULTREQUEST']._serialized_end=675
+  _globals['_DOWNLOADRESULTRESPONSE']._serialized_start=677
+  _globals['_DOWNLOADRESULTRESPONSE']._serialized_end=781
+  _globals['_JOBSERVICE']._serialized_start=784
+  _globals['_JOBSERVICE']._serialized_end=1260
 # @@protoc_insertion_point(module_scope)

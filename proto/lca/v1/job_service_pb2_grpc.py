@@ -8,7 +8,7 @@ from lca.v1 import job_service_pb2 as lca_dot_v1_dot_job__service__pb2
 
 
 class JobServiceStub(object):
-    """Durable jobs: look, watch, cancel. A client that goes away ends its RPC, never the job.
+    """Durable jobs: look, wait, watch, cancel, resume. A client that goes away ends its RPC, never the job.
     """
 
     def __init__(self, channel):
@@ -27,6 +27,11 @@ class JobServiceStub(object):
                 request_serializer=lca_dot_v1_dot_job__service__pb2.ListJobsRequest.SerializeToString,
                 response_deserializer=lca_dot_v1_dot_job__service__pb2.ListJobsResponse.FromString,
                 )
+        self.WaitJob = channel.unary_unary(
+                '/lca.v1.JobService/WaitJob',
+                request_serializer=lca_dot_v1_dot_job__service__pb2.WaitJobRequest.SerializeToString,
+                response_deserializer=lca_dot_v1_dot_job__pb2.Job.FromString,
+                )
         self.WatchJob = channel.unary_stream(
                 '/lca.v1.JobService/WatchJob',
                 request_serializer=lca_dot_v1_dot_job__service__pb2.WatchJobRequest.SerializeToString,
@@ -37,15 +42,25 @@ class JobServiceStub(object):
                 request_serializer=lca_dot_v1_dot_job__service__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=lca_dot_v1_dot_job__pb2.Job.FromString,
                 )
+        self.ResumeJob = channel.unary_unary(
+                '/lca.v1.JobService/ResumeJob',
+                request_serializer=lca_dot_v1_dot_job__service__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=lca_dot_v1_dot_job__pb2.Job.FromString,
+                )
         self.DeleteJob = channel.unary_unary(
                 '/lca.v1.JobService/DeleteJob',
                 request_serializer=lca_dot_v1_dot_job__service__pb2.DeleteJobRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 )
+        self.DownloadResult = channel.unary_stream(
+                '/lca.v1.JobService/DownloadResult',
+                request_serializer=lca_dot_v1_dot_job__service__pb2.DownloadResultRequest.SerializeToString,
+                response_deserializer=lca_dot_v1_dot_job__service__pb2.DownloadResultResponse.FromString,
+                )
 
 
 class JobServiceServicer(object):
-    """Durable jobs: look, watch, cancel. A client that goes away ends its RPC, never the job.
+    """Durable jobs: look, wait, watch, cancel, resume. A client that goes away ends its RPC, never the job.
     """
 
     def GetJob(self, request, context):
@@ -57,6 +72,13 @@ class JobServiceServicer(object):
 
     def ListJobs(self, request, context):
         """AIP-132 and AIP-158, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WaitJob(self, request, context):
+        """Answers when the job is final, or after the timeout with the job as it is then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,8 +98,24 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResumeJob(self, request, context):
+        """Queues a FAILED or CANCELLED job again, from its checkpoint; FAILED_PRECONDITION (NOT_RESUMABLE) if its inputs are
+        gone or its error is of the kind that stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteJob(self, request, context):
-        """Removes the record of a final job.
+        """Removes the record of a final job and its result file.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadResult(self, request, context):
+        """The result file from an offset: header first, then pieces of at most 1 MiB. It never changes, so any break is
+        resumed by offset. FAILED_PRECONDITION (NO_RESULT) for jobs without a file.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +134,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=lca_dot_v1_dot_job__service__pb2.ListJobsRequest.FromString,
                     response_serializer=lca_dot_v1_dot_job__service__pb2.ListJobsResponse.SerializeToString,
             ),
+            'WaitJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.WaitJob,
+                    request_deserializer=lca_dot_v1_dot_job__service__pb2.WaitJobRequest.FromString,
+                    response_serializer=lca_dot_v1_dot_job__pb2.Job.SerializeToString,
+            ),
             'WatchJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJob,
                     request_deserializer=lca_dot_v1_dot_job__service__pb2.WatchJobRequest.FromString,
@@ -106,10 +149,20 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=lca_dot_v1_dot_job__service__pb2.CancelJobRequest.FromString,
                     response_serializer=lca_dot_v1_dot_job__pb2.Job.SerializeToString,
             ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=lca_dot_v1_dot_job__service__pb2.ResumeJobRequest.FromString,
+                    response_serializer=lca_dot_v1_dot_job__pb2.Job.SerializeToString,
+            ),
             'DeleteJob': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteJob,
                     request_deserializer=lca_dot_v1_dot_job__service__pb2.DeleteJobRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'DownloadResult': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadResult,
+                    request_deserializer=lca_dot_v1_dot_job__service__pb2.DownloadResultRequest.FromString,
+                    response_serializer=lca_dot_v1_dot_job__service__pb2.DownloadResultResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -119,7 +172,7 @@ def add_JobServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JobService(object):
-    """Durable jobs: look, watch, cancel. A client that goes away ends its RPC, never the job.
+    """Durable jobs: look, wait, watch, cancel, resume. A client that goes away ends its RPC, never the job.
     """
 
     @staticmethod
@@ -153,6 +206,23 @@ class JobService(object):
         return grpc.experimental.unary_unary(request, target, '/lca.v1.JobService/ListJobs',
             lca_dot_v1_dot_job__service__pb2.ListJobsRequest.SerializeToString,
             lca_dot_v1_dot_job__service__pb2.ListJobsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def WaitJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lca.v1.JobService/WaitJob',
+            lca_dot_v1_dot_job__service__pb2.WaitJobRequest.SerializeToString,
+            lca_dot_v1_dot_job__pb2.Job.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
@@ -191,6 +261,23 @@ class JobService(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lca.v1.JobService/ResumeJob',
+            lca_dot_v1_dot_job__service__pb2.ResumeJobRequest.SerializeToString,
+            lca_dot_v1_dot_job__pb2.Job.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
     def DeleteJob(request,
             target,
             options=(),
@@ -204,5 +291,22 @@ class JobService(object):
         return grpc.experimental.unary_unary(request, target, '/lca.v1.JobService/DeleteJob',
             lca_dot_v1_dot_job__service__pb2.DeleteJobRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DownloadResult(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/lca.v1.JobService/DownloadResult',
+            lca_dot_v1_dot_job__service__pb2.DownloadResultRequest.SerializeToString,
+            lca_dot_v1_dot_job__service__pb2.DownloadResultResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

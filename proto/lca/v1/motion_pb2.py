@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13lca/v1/motion.proto\x12\x06lca.v1\"\x92\x01\n\tPoseFrame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x11\n\ttime_code\x18\x02 \x01(\x01\x12\x13\n\x0btranslation\x18\x03 \x03(\x02\x12\x17\n\x0fjoint_rotations\x18\x04 \x03(\x02\x12\x15\n\rarkit_weights\x18\x05 \x03(\x02\x12\x0c\n\x04gaze\x18\x06 \x03(\x02\x12\r\n\x05light\x18\x07 \x03(\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13lca/v1/motion.proto\x12\x06lca.v1\"\x92\x01\n\tPoseFrame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x11\n\ttime_code\x18\x02 \x01(\x01\x12\x13\n\x0btranslation\x18\x03 \x03(\x02\x12\x17\n\x0fjoint_rotations\x18\x04 \x03(\x02\x12\x15\n\rarkit_weights\x18\x05 \x03(\x02\x12\x0c\n\x04gaze\x18\x06 \x03(\x02\x12\r\n\x05light\x18\x07 \x03(\x02\"?\n\x06Motion\x12\x12\n\nframe_rate\x18\x01 \x01(\x01\x12!\n\x06\x66rames\x18\x02 \x03(\x0b\x32\x11.lca.v1.PoseFrame\"-\n\tPoseBatch\x12 \n\x05poses\x18\x01 \x03(\x0b\x32\x11.lca.v1.PoseFrameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,4 +23,8 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_POSEFRAME']._serialized_start=32
   _globals['_POSEFRAME']._serialized_end=178
+  _globals['_MOTION']._serialized_start=180
+  _globals['_MOTION']._serialized_end=243
+  _globals['_POSEBATCH']._serialized_start=245
+  _globals['_POSEBATCH']._serialized_end=290
 # @@protoc_insertion_point(module_scope)

@@ -12,21 +12,27 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from lca.v1 import animation_service_pb2 as lca_dot_v1_dot_animation__service__pb2
 from lca.v1 import image_pb2 as lca_dot_v1_dot_image__pb2
+from lca.v1 import job_pb2 as lca_dot_v1_dot_job__pb2
 from lca.v1 import motion_pb2 as lca_dot_v1_dot_motion__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blca/v1/render_service.proto\x12\x06lca.v1\x1a\x12lca/v1/image.proto\x1a\x13lca/v1/motion.proto\"|\n\x12RenderStillRequest\x12\x0e\n\x06\x61vatar\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x1f\n\x04pose\x18\x03 \x01(\x0b\x32\x11.lca.v1.PoseFrame\x12#\n\x06output\x18\x04 \x01(\x0b\x32\x13.lca.v1.ImageOutput\"3\n\x13RenderStillResponse\x12\x1c\n\x05image\x18\x01 \x01(\x0b\x32\r.lca.v1.Image2W\n\rRenderService\x12\x46\n\x0bRenderStill\x12\x1a.lca.v1.RenderStillRequest\x1a\x1b.lca.v1.RenderStillResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blca/v1/render_service.proto\x12\x06lca.v1\x1a\x1elca/v1/animation_service.proto\x1a\x12lca/v1/image.proto\x1a\x10lca/v1/job.proto\x1a\x13lca/v1/motion.proto\"\xa8\x01\n\x12RenderStillRequest\x12\x0e\n\x06\x61vatar\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x1f\n\x04pose\x18\x03 \x01(\x0b\x32\x11.lca.v1.PoseFrame\x12#\n\x06output\x18\x04 \x01(\x0b\x32\x13.lca.v1.ImageOutput\x12*\n\ncorrection\x18\x05 \x01(\x0e\x32\x16.lca.v1.CorrectionMode\"3\n\x13RenderStillResponse\x12\x1c\n\x05image\x18\x01 \x01(\x0b\x32\r.lca.v1.Image\"\xe1\x01\n\x13RenderMotionRequest\x12\x0e\n\x06\x61vatar\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x1e\n\x06motion\x18\x03 \x01(\x0b\x32\x0e.lca.v1.Motion\x12#\n\x06output\x18\x04 \x01(\x0b\x32\x13.lca.v1.ImageOutput\x12#\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x13.lca.v1.MovieFormat\x12*\n\ncorrection\x18\x06 \x01(\x0e\x32\x16.lca.v1.CorrectionMode\x12\x12\n\nrequest_id\x18\x07 \x01(\t*\\\n\x0bMovieFormat\x12\x1c\n\x18MOVIE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10MOVIE_FORMAT_MP4\x10\x01\x12\x19\n\x15MOVIE_FORMAT_PICTURES\x10\x02\x32\x91\x01\n\rRenderService\x12\x46\n\x0bRenderStill\x12\x1a.lca.v1.RenderStillRequest\x1a\x1b.lca.v1.RenderStillResponse\x12\x38\n\x0cRenderMotion\x12\x1b.lca.v1.RenderMotionRequest\x1a\x0b.lca.v1.Jobb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lca.v1.render_service_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_RENDERSTILLREQUEST']._serialized_start=80
-  _globals['_RENDERSTILLREQUEST']._serialized_end=204
-  _globals['_RENDERSTILLRESPONSE']._serialized_start=206
-  _globals['_RENDERSTILLRESPONSE']._serialized_end=257
-  _globals['_RENDERSERVICE']._serialized_start=259
-  _globals['_RENDERSERVICE']._serialized_end=346
+  _globals['_MOVIEFORMAT']._serialized_start=582
+  _globals['_MOVIEFORMAT']._serialized_end=674
+  _globals['_RENDERSTILLREQUEST']._serialized_start=131
+  _globals['_RENDERSTILLREQUEST']._serialized_end=299
+  _globals['_RENDERSTILLRESPONSE']._serialized_start=301
+  _globals['_RENDERSTILLRESPONSE']._serialized_end=352
+  _globals['_RENDERMOTIONREQUEST']._serialized_start=355
+  _globals['_RENDERMOTIONREQUEST']._serialized_end=580
+  _globals['_RENDERSERVICE']._serialized_start=677
+  _globals['_RENDERSERVICE']._serialized_end=822
 # @@protoc_insertion_point(module_scope)

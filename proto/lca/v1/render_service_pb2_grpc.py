@@ -2,6 +2,7 @@
 """Client and server classes corresponding to protobuf-defined services."""
 import grpc
 
+from lca.v1 import job_pb2 as lca_dot_v1_dot_job__pb2
 from lca.v1 import render_service_pb2 as lca_dot_v1_dot_render__service__pb2
 
 
@@ -20,6 +21,11 @@ class RenderServiceStub(object):
                 request_serializer=lca_dot_v1_dot_render__service__pb2.RenderStillRequest.SerializeToString,
                 response_deserializer=lca_dot_v1_dot_render__service__pb2.RenderStillResponse.FromString,
                 )
+        self.RenderMotion = channel.unary_unary(
+                '/lca.v1.RenderService/RenderMotion',
+                request_serializer=lca_dot_v1_dot_render__service__pb2.RenderMotionRequest.SerializeToString,
+                response_deserializer=lca_dot_v1_dot_job__pb2.Job.FromString,
+                )
 
 
 class RenderServiceServicer(object):
@@ -33,6 +39,13 @@ class RenderServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenderMotion(self, request, context):
+        """A movie, or a zip of pictures; JobService.DownloadResult hands it out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RenderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -40,6 +53,11 @@ def add_RenderServiceServicer_to_server(servicer, server):
                     servicer.RenderStill,
                     request_deserializer=lca_dot_v1_dot_render__service__pb2.RenderStillRequest.FromString,
                     response_serializer=lca_dot_v1_dot_render__service__pb2.RenderStillResponse.SerializeToString,
+            ),
+            'RenderMotion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenderMotion,
+                    request_deserializer=lca_dot_v1_dot_render__service__pb2.RenderMotionRequest.FromString,
+                    response_serializer=lca_dot_v1_dot_job__pb2.Job.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -66,5 +84,22 @@ class RenderService(object):
         return grpc.experimental.unary_unary(request, target, '/lca.v1.RenderService/RenderStill',
             lca_dot_v1_dot_render__service__pb2.RenderStillRequest.SerializeToString,
             lca_dot_v1_dot_render__service__pb2.RenderStillResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def RenderMotion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lca.v1.RenderService/RenderMotion',
+            lca_dot_v1_dot_render__service__pb2.RenderMotionRequest.SerializeToString,
+            lca_dot_v1_dot_job__pb2.Job.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blca/v1/system_service.proto\x12\x06lca.v1\"\x16\n\x14GetServerInfoRequest\"\x86\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x61pi_version\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\t\x12$\n\x06limits\x18\x04 \x01(\x0b\x32\x14.lca.v1.ServerLimits\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x03(\t\"\xc4\x01\n\x0cServerLimits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\r\x12\x18\n\x10max_upload_bytes\x18\x02 \x01(\x04\x12\x17\n\x0fmax_chunk_bytes\x18\x03 \x01(\r\x12\x13\n\x0bmax_streams\x18\x04 \x01(\r\x12\x18\n\x10max_running_jobs\x18\x05 \x01(\r\x12\x1b\n\x13storage_quota_bytes\x18\x06 \x01(\x04\x12\x1a\n\x12storage_used_bytes\x18\x07 \x01(\x04\x32]\n\rSystemService\x12L\n\rGetServerInfo\x12\x1c.lca.v1.GetServerInfoRequest\x1a\x1d.lca.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blca/v1/system_service.proto\x12\x06lca.v1\"\x16\n\x14GetServerInfoRequest\"\x86\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x61pi_version\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\t\x12$\n\x06limits\x18\x04 \x01(\x0b\x32\x14.lca.v1.ServerLimits\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x03(\t\"\xf7\x01\n\x0cServerLimits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\r\x12\x18\n\x10max_upload_bytes\x18\x02 \x01(\x04\x12\x17\n\x0fmax_chunk_bytes\x18\x03 \x01(\r\x12\x13\n\x0bmax_streams\x18\x04 \x01(\r\x12\x18\n\x10max_running_jobs\x18\x05 \x01(\r\x12\x1b\n\x13storage_quota_bytes\x18\x06 \x01(\x04\x12\x1a\n\x12storage_used_bytes\x18\x07 \x01(\x04\x12\x19\n\x11max_motion_frames\x18\x08 \x01(\r\x12\x16\n\x0emax_image_side\x18\t \x01(\r2]\n\rSystemService\x12L\n\rGetServerInfo\x12\x1c.lca.v1.GetServerInfoRequest\x1a\x1d.lca.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -26,7 +26,7 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_GETSERVERINFORESPONSE']._serialized_start=64
   _globals['_GETSERVERINFORESPONSE']._serialized_end=198
   _globals['_SERVERLIMITS']._serialized_start=201
-  _globals['_SERVERLIMITS']._serialized_end=397
-  _globals['_SYSTEMSERVICE']._serialized_start=399
-  _globals['_SYSTEMSERVICE']._serialized_end=492
+  _globals['_SERVERLIMITS']._serialized_end=448
+  _globals['_SYSTEMSERVICE']._serialized_start=450
+  _globals['_SYSTEMSERVICE']._serialized_end=543
 # @@protoc_insertion_point(module_scope)

@@ -24,7 +24,7 @@ class GetServerInfoResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., api_version: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[ServerLimits, _Mapping]] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ServerLimits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_upload_bytes", "max_chunk_bytes", "max_streams", "max_running_jobs", "storage_quota_bytes", "storage_used_bytes")
+    __slots__ = ("max_message_bytes", "max_upload_bytes", "max_chunk_bytes", "max_streams", "max_running_jobs", "storage_quota_bytes", "storage_used_bytes", "max_motion_frames", "max_image_side")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_UPLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,8 @@ class ServerLimits(_message.Message):
     MAX_RUNNING_JOBS_FIELD_NUMBER: _ClassVar[int]
     STORAGE_QUOTA_BYTES_FIELD_NUMBER: _ClassVar[int]
     STORAGE_USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_MOTION_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    MAX_IMAGE_SIDE_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_upload_bytes: int
     max_chunk_bytes: int
@@ -39,4 +41,6 @@ class ServerLimits(_message.Message):
     max_running_jobs: int
     storage_quota_bytes: int
     storage_used_bytes: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_upload_bytes: _Optional[int] = ..., max_chunk_bytes: _Optional[int] = ..., max_streams: _Optional[int] = ..., max_running_jobs: _Optional[int] = ..., storage_quota_bytes: _Optional[int] = ..., storage_used_bytes: _Optional[int] = ...) -> None: ...
+    max_motion_frames: int
+    max_image_side: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_upload_bytes: _Optional[int] = ..., max_chunk_bytes: _Optional[int] = ..., max_streams: _Optional[int] = ..., max_running_jobs: _Optional[int] = ..., storage_quota_bytes: _Optional[int] = ..., storage_used_bytes: _Optional[int] = ..., max_motion_frames: _Optional[int] = ..., max_image_side: _Optional[int] = ...) -> None: ...

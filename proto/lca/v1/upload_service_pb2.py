@@ -16,31 +16,31 @@ from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blca/v1/upload_service.proto\x12\x06lca.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x01\n\x06Upload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x16\n\x0e\x63ommitted_size\x18\x03 \x01(\x04\x12\"\n\x05state\x18\x04 \x01(\x0e\x32\x13.lca.v1.UploadState\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12&\n\x07\x63ontent\x18\x06 \x01(\x0e\x32\x15.lca.v1.UploadContent\x12%\n\nmedia_info\x18\x07 \x01(\x0b\x32\x11.lca.v1.MediaInfo\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"b\n\tMediaInfo\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x12\n\nframe_rate\x18\x03 \x01(\x01\x12\x13\n\x0b\x66rame_count\x18\x04 \x01(\x04\x12\r\n\x05\x63odec\x18\x05 \x01(\t\"P\n\x13\x43reateUploadRequest\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tfile_name\x18\x03 \x01(\t\"O\n\x12WriteUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x04 \x01(\x07\" \n\x10GetUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"5\n\x15\x46inalizeUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\"#\n\x13\x44\x65leteUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*]\n\x0bUploadState\x12\x1c\n\x18UPLOAD_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11UPLOAD_STATE_OPEN\x10\x01\x12\x19\n\x15UPLOAD_STATE_VERIFIED\x10\x02*d\n\rUploadContent\x12\x1e\n\x1aUPLOAD_CONTENT_UNSPECIFIED\x10\x00\x12\x17\n\x13UPLOAD_CONTENT_CLIP\x10\x01\x12\x1a\n\x16UPLOAD_CONTENT_PACKAGE\x10\x02\x32\xc6\x02\n\rUploadService\x12;\n\x0c\x43reateUpload\x12\x1b.lca.v1.CreateUploadRequest\x1a\x0e.lca.v1.Upload\x12;\n\x0bWriteUpload\x12\x1a.lca.v1.WriteUploadRequest\x1a\x0e.lca.v1.Upload(\x01\x12\x35\n\tGetUpload\x12\x18.lca.v1.GetUploadRequest\x1a\x0e.lca.v1.Upload\x12?\n\x0e\x46inalizeUpload\x12\x1d.lca.v1.FinalizeUploadRequest\x1a\x0e.lca.v1.Upload\x12\x43\n\x0c\x44\x65leteUpload\x12\x1b.lca.v1.DeleteUploadRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blca/v1/upload_service.proto\x12\x06lca.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x01\n\x06Upload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x16\n\x0e\x63ommitted_size\x18\x03 \x01(\x04\x12\"\n\x05state\x18\x04 \x01(\x0e\x32\x13.lca.v1.UploadState\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12&\n\x07\x63ontent\x18\x06 \x01(\x0e\x32\x15.lca.v1.UploadContent\x12%\n\nmedia_info\x18\x07 \x01(\x0b\x32\x11.lca.v1.MediaInfo\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"b\n\tMediaInfo\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x12\n\nframe_rate\x18\x03 \x01(\x01\x12\x13\n\x0b\x66rame_count\x18\x04 \x01(\x04\x12\r\n\x05\x63odec\x18\x05 \x01(\t\"x\n\x13\x43reateUploadRequest\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tfile_name\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x16\n\x0ereuse_existing\x18\x05 \x01(\x08\"O\n\x12WriteUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x04 \x01(\x07\" \n\x10GetUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"5\n\x15\x46inalizeUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\"#\n\x13\x44\x65leteUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*]\n\x0bUploadState\x12\x1c\n\x18UPLOAD_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11UPLOAD_STATE_OPEN\x10\x01\x12\x19\n\x15UPLOAD_STATE_VERIFIED\x10\x02*d\n\rUploadContent\x12\x1e\n\x1aUPLOAD_CONTENT_UNSPECIFIED\x10\x00\x12\x17\n\x13UPLOAD_CONTENT_CLIP\x10\x01\x12\x1a\n\x16UPLOAD_CONTENT_PACKAGE\x10\x02\x32\xc6\x02\n\rUploadService\x12;\n\x0c\x43reateUpload\x12\x1b.lca.v1.CreateUploadRequest\x1a\x0e.lca.v1.Upload\x12;\n\x0bWriteUpload\x12\x1a.lca.v1.WriteUploadRequest\x1a\x0e.lca.v1.Upload(\x01\x12\x35\n\tGetUpload\x12\x18.lca.v1.GetUploadRequest\x1a\x0e.lca.v1.Upload\x12?\n\x0e\x46inalizeUpload\x12\x1d.lca.v1.FinalizeUploadRequest\x1a\x0e.lca.v1.Upload\x12\x43\n\x0c\x44\x65leteUpload\x12\x1b.lca.v1.DeleteUploadRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lca.v1.upload_service_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_UPLOADSTATE']._serialized_start=739
-  _globals['_UPLOADSTATE']._serialized_end=832
-  _globals['_UPLOADCONTENT']._serialized_start=834
-  _globals['_UPLOADCONTENT']._serialized_end=934
+  _globals['_UPLOADSTATE']._serialized_start=779
+  _globals['_UPLOADSTATE']._serialized_end=872
+  _globals['_UPLOADCONTENT']._serialized_start=874
+  _globals['_UPLOADCONTENT']._serialized_end=974
   _globals['_UPLOAD']._serialized_start=102
   _globals['_UPLOAD']._serialized_end=348
   _globals['_MEDIAINFO']._serialized_start=350
   _globals['_MEDIAINFO']._serialized_end=448
   _globals['_CREATEUPLOADREQUEST']._serialized_start=450
-  _globals['_CREATEUPLOADREQUEST']._serialized_end=530
-  _globals['_WRITEUPLOADREQUEST']._serialized_start=532
-  _globals['_WRITEUPLOADREQUEST']._serialized_end=611
-  _globals['_GETUPLOADREQUEST']._serialized_start=613
-  _globals['_GETUPLOADREQUEST']._serialized_end=645
-  _globals['_FINALIZEUPLOADREQUEST']._serialized_start=647
-  _globals['_FINALIZEUPLOADREQUEST']._serialized_end=700
-  _globals['_DELETEUPLOADREQUEST']._serialized_start=702
-  _globals['_DELETEUPLOADREQUEST']._serialized_end=737
-  _globals['_UPLOADSERVICE']._serialized_start=937
-  _globals['_UPLOADSERVICE']._serialized_end=1263
+  _globals['_CREATEUPLOADREQUEST']._serialized_end=570
+  _globals['_WRITEUPLOADREQUEST']._serialized_start=572
+  _globals['_WRITEUPLOADREQUEST']._serialized_end=651
+  _globals['_GETUPLOADREQUEST']._serialized_start=653
+  _globals['_GETUPLOADREQUEST']._serialized_end=685
+  _globals['_FINALIZEUPLOADREQUEST']._serialized_start=687
+  _globals['_FINALIZEUPLOADREQUEST']._serialized_end=740
+  _globals['_DELETEUPLOADREQUEST']._serialized_start=742
+  _globals['_DELETEUPLOADREQUEST']._serialized_end=777
+  _globals['_UPLOADSERVICE']._serialized_start=977
+  _globals['_UPLOADSERVICE']._serialized_end=1303
 # @@protoc_insertion_point(module_scope)

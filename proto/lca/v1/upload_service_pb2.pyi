@@ -60,14 +60,18 @@ class MediaInfo(_message.Message):
     def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., frame_rate: _Optional[float] = ..., frame_count: _Optional[int] = ..., codec: _Optional[str] = ...) -> None: ...
 
 class CreateUploadRequest(_message.Message):
-    __slots__ = ("size_bytes", "request_id", "file_name")
+    __slots__ = ("size_bytes", "request_id", "file_name", "sha256", "reuse_existing")
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FILE_NAME_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    REUSE_EXISTING_FIELD_NUMBER: _ClassVar[int]
     size_bytes: int
     request_id: str
     file_name: str
-    def __init__(self, size_bytes: _Optional[int] = ..., request_id: _Optional[str] = ..., file_name: _Optional[str] = ...) -> None: ...
+    sha256: str
+    reuse_existing: bool
+    def __init__(self, size_bytes: _Optional[int] = ..., request_id: _Optional[str] = ..., file_name: _Optional[str] = ..., sha256: _Optional[str] = ..., reuse_existing: bool = ...) -> None: ...
 
 class WriteUploadRequest(_message.Message):
     __slots__ = ("name", "offset", "data", "crc32")

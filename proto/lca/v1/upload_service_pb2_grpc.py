@@ -48,7 +48,7 @@ class UploadServiceServicer(object):
     """
 
     def CreateUpload(self, request, context):
-        """Reserves quota and returns an upload with a server-made id.
+        """Reserves quota and returns an upload with a server-made id; or, asked by sha256, the one that holds these bytes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
