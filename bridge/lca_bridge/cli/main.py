@@ -31,6 +31,8 @@ EXIT_CODES: dict[Category, int] = {
 }
 """Exit code of every kind of error."""
 
+MOTION_FILES = ".npz (ours, SMPL-X), .bvh, ARKit .json, Live Link Face .csv"
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -102,10 +104,11 @@ def build_parser() -> argparse.ArgumentParser:
     render.add_argument("--no-sheets", action="store_true", help="only the turntable")
     animate = add("animate", "play a motion: movie or pictures", _lazy("show", "animate"), True)
     animate.add_argument("avatar", help="avatar name or .lca file")
-    animate.add_argument("--motion", required=True, help=".npz motion (SMPL-X poses or ours)")
+    animate.add_argument("--motion", required=True, help=MOTION_FILES)
     animate.add_argument("--out", required=True, help="FILE.mp4, or a folder for PNG frames")
     animate.add_argument("--size", type=int, default=512, help="height in pixels")
     animate.add_argument("--frames", type=int, default=0, help="at most so many frames")
+    animate.add_argument("--fps", type=float, default=0.0, help="resample the motion to this rate")
     animate.add_argument("--live", action="store_true", help="use the correction network")
 
     motion = add("capture", "the motion of a clip, to drive an avatar with", _lazy("capture", "capture"))

@@ -59,11 +59,13 @@ def animate(args: argparse.Namespace) -> int:
     """A motion as mp4 or PNG frames."""
     if not 32 <= args.size <= 4096:
         raise InvalidInputError("--size is 32 to 4096.", reason="BAD_CAMERA")
+    from lca.motion import read_motion
     from lca_core.avatar import Avatar, Motion
     from lca_core.avatar.animate import Animator
     from lca_core.avatar.pictures import body_view, picture
 
-    motion = Motion.load(Path(args.motion))
+    clip = read_motion(args.motion, fps=args.fps or None, face_forward=not args.motion.endswith(".npz"))
+    motion = Motion(clip.fps, clip.translation, clip.poses, clip.arkit, clip.gaze)
     with package_file(args) as path:
         avatar = Avatar.load(path)
     correction = None

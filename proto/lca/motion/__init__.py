@@ -16,7 +16,7 @@ from lca.motion.arkit import read_arkit_json, read_live_link_csv
 from lca.motion.bvh import read_bvh
 from lca.motion.clip import MotionClip
 from lca.motion.npz import read_npz
-from lca.motion.retarget import retarget
+from lca.motion.retarget import retarget_bvh
 
 __all__ = ["SUFFIXES", "MotionClip", "read_motion"]
 
@@ -24,7 +24,7 @@ MAX_BYTES = 512 * 2**20
 
 
 def _read_skeleton(path: Path) -> MotionClip:
-    return retarget(read_bvh(path), path.name)
+    return retarget_bvh(read_bvh(path), path.name)
 
 
 READERS: dict[str, Callable[[Path], MotionClip]] = {

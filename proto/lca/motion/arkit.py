@@ -1,7 +1,7 @@
 """Face recordings: ARKit weights as JSON, and the CSV of the Live Link Face app.
 
-In: a path. Out: a :class:`MotionClip` whose body rests; head turns go half to the neck, half to the head. Eyes
-come from the eye columns, or from the eyeLook weights where there are none.
+In: a path. Out: a :class:`MotionClip` whose body rests; head turns go half to the neck, half to the head.
+Eyes come from the eye columns, or from the eyeLook weights where there are none.
 """
 
 from __future__ import annotations
@@ -135,7 +135,11 @@ def _clip(
     if turns is not None:
         poses[:, INDEX["neck"]] = poses[:, INDEX["head"]] = turns / 2
     clip = MotionClip.of(
-        fps, poses=poses, arkit=np.clip(arkit, 0, 1), gaze=gaze, source=f"{name} (ARKit face, {len(found)} weights)"
+        fps,
+        poses=poses,
+        arkit=np.clip(arkit, 0, 1),
+        gaze=gaze,
+        source=f"{name} (ARKit face, {len(found)} weights)",
     )
     return _even(clip, times)
 
@@ -177,7 +181,7 @@ def _rate(times: list[Any], default: float) -> float:
     if len(numbers) != len(times) or not len(steps):
         return default
     rate = 1.0 / float(np.median(steps))
-    return float(round(rate)) if abs(rate - round(rate)) < 0.05 * rate ** 0.5 else rate
+    return float(round(rate)) if abs(rate - round(rate)) < 0.05 * rate**0.5 else rate
 
 
 def _timecodes(cells: list[str]) -> list[Any]:

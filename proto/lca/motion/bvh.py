@@ -15,6 +15,8 @@ from lca.motion.clip import MAX_FRAMES, bad_motion
 from lca.motion.rotation import F64
 
 MAX_JOINTS = 1024
+MAX_CELLS = 4_000_000
+"""Joints times frames; more would need gigabytes of rotations."""
 _AXES = {"xrotation": 0, "yrotation": 1, "zrotation": 2}
 _PLACES = {"xposition": 0, "yposition": 1, "zposition": 2}
 
@@ -46,9 +48,7 @@ class Bvh:
                 turns[:, j], places[:, j] = self.rotations[:, j], self.places[:, j]
             else:
                 turns[:, j] = turns[:, parent] @ self.rotations[:, j]
-                places[:, j] = (
-                    places[:, parent] + (turns[:, parent] @ self.places[:, j, :, None])[..., 0]
-                )
+                places[:, j] = places[:, parent] + (turns[:, parent] @ self.places[:, j, :, None])[..., 0]
         return turns, places
 
     def rest(self) -> F64:
@@ -81,6 +81,8 @@ def read_bvh(path: Path) -> Bvh:
     except (ValueError, IndexError, KeyError) as error:
         raise bad_motion(path.name, f"its text does not follow the BVH form ({error})") from error
     count, joints = len(values), len(names)
+    if count * joints > MAX_CELLS:
+        raise bad_motion(path.name, f"{count} frames of {joints} joints are too much at once; cut the clip")
     rotations = np.broadcast_to(np.eye(3), (count, joints, 3, 3)).copy()
     places = np.broadcast_to(np.array(offsets), (count, joints, 3)).copy()
     column = 0

@@ -1,8 +1,8 @@
 """Which joint of a foreign skeleton is which of ours, by name.
 
 In: joint names and parents of any rig. Out: our joint names to theirs. The table covers Mixamo, Rokoko,
-MotionBuilder, CMU, 3ds Max biped, Unreal, Blender (Rigify, ``.L``), and plain names; prefixes, case, blanks and
-punctuation do not matter.
+MotionBuilder, CMU, 3ds Max biped, Unreal, Blender (Rigify, ``.L``), and plain names; prefixes, case, blanks
+and punctuation do not matter.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ REQUIRED = (
 )
 """Without these there is no body to move."""
 
+_PREFIX = re.compile(r"^(mixamorig\d*|character\d*|bip\d*|biped\d*|def|org|cc_base|genesis\d*)[_ .\-]+", re.I)
+
 
 def plain(name: str) -> tuple[str, str]:
     """(side, name) without prefix, punctuation and case; side is "left", "right" or "".
@@ -57,8 +59,7 @@ def plain(name: str) -> tuple[str, str]:
     ``mixamorig:LeftUpLeg`` -> ("left", "upleg"); ``upper_arm.L`` -> ("left", "upperarm").
     """
     name = re.split(r"[:|]", name)[-1].strip()
-    name = re.sub(r"^(mixamorig\d*|character\d*|bip\d*|biped\d*|def|org|cc_base|genesis\d*)[_ .\-]+", "", name,
-                  flags=re.IGNORECASE)  # fmt: skip
+    name = _PREFIX.sub("", name)
     side = ""
     for pattern in (
         r"^(left|right)[_. -]?",
@@ -83,15 +84,15 @@ def plain(name: str) -> tuple[str, str]:
     return side, re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def match_joints(names: Sequence[str], parents: Sequence[int], source: str = "") -> dict[str, str]:
-    """Our joint name -> theirs, for every joint that is recognised.
+def match_joints(names: Sequence[str], parents: Sequence[int], source: str = "") -> dict[str, int]:
+    """Our joint name -> index of theirs, for every joint that is recognised.
 
     Raises:
         InvalidInputError: ``UNKNOWN_SKELETON``; a required joint is missing. The message lists the missing
             joints and the names that matched nothing.
     """
     parts = [plain(name) for name in names]
-    found: dict[str, str] = {}
+    found: dict[str, int] = {}
     used: set[int] = set()
 
     def below(child: int, ancestor: int) -> bool:
@@ -102,12 +103,12 @@ def match_joints(names: Sequence[str], parents: Sequence[int], source: str = "")
         return False
 
     def claim(ours: str, side: str, wanted: Sequence[str], under: str | None = None) -> None:
-        roof = names.index(found[under]) if under in found else None
+        roof = found.get(under) if under else None
         for alias in wanted:
             for j, (mark, name) in enumerate(parts):
                 free = j not in used and mark == side and name == alias
                 if free and (roof is None or (j != roof and below(j, roof))):
-                    found[ours] = names[j]
+                    found[ours] = j
                     used.add(j)
                     return
 
@@ -116,9 +117,9 @@ def match_joints(names: Sequence[str], parents: Sequence[int], source: str = "")
         # From the far ends inwards, because "shoulder" and "hip" mean a joint or its parent.
         for ours in ("wrist", "elbow", "ankle", "knee"):
             claim(f"{side}_{ours}", side, SIDED[ours])
-        _claim_above(found, used, parts, names, parents, side, "shoulder", "elbow")
-        _claim_above(found, used, parts, names, parents, side, "hip", "knee")
-        _claim_above(found, used, parts, names, parents, side, "collar", "shoulder")
+        _claim_above(found, used, parts, parents, side, "shoulder", "elbow")
+        _claim_above(found, used, parts, parents, side, "hip", "knee")
+        _claim_above(found, used, parts, parents, side, "collar", "shoulder")
         claim(f"{side}_foot", side, SIDED["foot"], f"{side}_ankle")
         claim(f"{side}_eye_smplhf", side, SIDED["eye_smplhf"])
         for ours, aliases in _FINGERS.items():
@@ -132,14 +133,14 @@ def match_joints(names: Sequence[str], parents: Sequence[int], source: str = "")
     claim("head", "", MIDDLE["head"])
     claim("neck", "", MIDDLE["neck"])
     claim("jaw", "", MIDDLE["jaw"])
-    _claim_spine(found, used, parts, names, parents)
+    _claim_spine(found, used, parts, parents)
     missing = [name for name in REQUIRED if name not in found]
     if missing:
         strange = [names[j] for j in range(len(names)) if j not in used]
         raise InvalidInputError(
-            f"{source or 'This skeleton'} has no joint we recognise as {', '.join(missing)}. Joints that match no "
-            f"known name: {', '.join(strange[:60]) or 'none'}. Rename them in the Mixamo way (Hips, LeftUpLeg, "
-            "LeftArm, ...) and try again.",
+            f"{source or 'This skeleton'} has no joint we recognise as {', '.join(missing)}. Joints that "
+            f"match no known name: {', '.join(strange[:60]) or 'none'}. Rename them in the Mixamo way (Hips, "
+            "LeftUpLeg, LeftArm, ...) and try again.",
             reason="UNKNOWN_SKELETON",
             metadata={"missing": ",".join(missing), "unmatched": ",".join(strange[:200])},
         )
@@ -147,10 +148,9 @@ def match_joints(names: Sequence[str], parents: Sequence[int], source: str = "")
 
 
 def _claim_above(
-    found: dict[str, str],
+    found: dict[str, int],
     used: set[int],
     parts: Sequence[tuple[str, str]],
-    names: Sequence[str],
     parents: Sequence[int],
     side: str,
     ours: str,
@@ -160,28 +160,27 @@ def _claim_above(
     below = f"{side}_{child}"
     if below not in found:
         return
-    j = parents[list(names).index(found[below])]
+    j = parents[found[below]]
     while j >= 0:
         mark, name = parts[j]
         if j not in used and mark == side and name in SIDED[ours]:
-            found[f"{side}_{ours}"] = names[j]
+            found[f"{side}_{ours}"] = j
             used.add(j)
             return
         j = parents[j]
 
 
 def _claim_spine(
-    found: dict[str, str],
+    found: dict[str, int],
     used: set[int],
     parts: Sequence[tuple[str, str]],
-    names: Sequence[str],
     parents: Sequence[int],
 ) -> None:
     """Spread the joints between pelvis and neck over our three spine joints."""
     top = next((found[k] for k in ("neck", "left_collar", "left_shoulder", "head") if k in found), None)
     if top is None or "pelvis" not in found:
         return
-    pelvis, j, chain = list(names).index(found["pelvis"]), parents[list(names).index(top)], []
+    pelvis, j, chain = found["pelvis"], parents[top], list[int]()
     while j >= 0 and j != pelvis:
         if j not in used and parts[j][0] == "" and parts[j][1] in SPINE:
             chain.insert(0, j)
@@ -189,4 +188,4 @@ def _claim_spine(
     used.update(chain)
     for k, ours in enumerate(("spine1", "spine2", "spine3")):
         if chain:
-            found[ours] = names[chain[round(k * (len(chain) - 1) / 2)]]
+            found[ours] = chain[round(k * (len(chain) - 1) / 2)]
