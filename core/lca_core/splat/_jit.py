@@ -79,3 +79,5 @@ kernel: Any = njit(cache=_CACHE, nogil=True, fastmath=SAFE_FASTMATH)
 """Code that is safe for NaN."""
 pixel: Any = njit(cache=_CACHE, nogil=True, fastmath=True, error_model="numpy")
 """Innermost pixel loops, where NaN never decides anything."""
+lane: Any = njit(cache=_CACHE, nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+"""One pixel's part of a loop: always compiled into the loop, so that all of it can be vector code."""

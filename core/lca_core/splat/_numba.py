@@ -26,6 +26,7 @@ from lca_core.splat._threads import share, worker_count
 Array = np.ndarray
 CHUNK = 4  # features blended per pass
 GRAIN, ENTRY_GRAIN = 4096, 16384  # Gaussians and tile entries that are worth another thread
+PARTS = 8  # portions of the forward pass per thread: who is done early takes another
 MAX_ENTRIES = 1 << 29
 """Most tile-list entries of one view (32 GB with gradients): beyond it the scene or the camera is broken."""
 
@@ -37,9 +38,10 @@ class _Lists:
     order: Array
     records: Array
     boxes: Array
-    starts: Array
-    slots: Array
+    rows: Array
+    row_count: int
     ends: Array
+    stops: Array
     lists: Array
     tiles: Array
     tiles_x: int
@@ -128,8 +130,8 @@ class Project(torch.autograd.Function):
         return (*outputs, None, g_view, None, None)
 
 
-def _build_lists(view: tuple[Array, ...], width: int, height: int) -> _Lists:
-    """Depth order, records (without features) and tile lists of one view's projection results."""
+def _build_lists(view: tuple[Array, ...], features: Array, width: int, height: int) -> _Lists:
+    """Depth order, records and tile lists of one view's projection results and up to four features."""
     means2d, conics, opacities, radii, depths = view
     n = depths.shape[0]
     order = np.empty(n, np.int32)
@@ -139,21 +141,23 @@ def _build_lists(view: tuple[Array, ...], width: int, height: int) -> _Lists:
     tiles_x, tiles_y = (width + 7) // 8, (height + 7) // 8
     records = np.empty((count, _tiles.RECORD), np.float32)
     boxes = np.empty((count, 4), np.int32)
-    rooms = np.empty(workers, np.int64)
+    rooms = np.empty((2, workers), np.int64)
     share(
-        _tiles.pack, workers, order, means2d, conics, opacities, radii, width, height, records, boxes, rooms
-    )
-    room = int(rooms.sum())
+        _tiles.pack, workers, order, means2d, conics, opacities, radii, np.ascontiguousarray(features),
+        width, height, records, boxes, rooms,
+    )  # fmt: skip
+    room, row_count = (int(total) for total in rooms.sum(axis=1))
     if room > MAX_ENTRIES:
         raise ExhaustedError(
             f"One view needs {room} tile entries: Gaussians are far too large for the image or too close to "
             "the camera. Check the units (metres) and raise near_plane.",
             reason="SPLAT_TOO_LARGE",
         )
-    starts = np.empty(count, np.int64)
+    starts, rows = np.empty(count, np.int64), np.empty(count, np.int32)
     slots = np.empty(room, np.int32)
     counts = np.zeros((workers, tiles_x * tiles_y), np.int32)
-    share(_tiles.touch, workers, records, boxes, np.cumsum(rooms) - rooms, tiles_x, starts, slots, counts)
+    firsts = np.cumsum(rooms, axis=1) - rooms
+    share(_tiles.touch, workers, records, boxes, firsts, tiles_x, starts, rows, slots, counts)
     ends = np.empty(tiles_x * tiles_y + 1, np.int64)
     lists = np.empty(_tiles.offsets(counts, ends), np.int32)
     share(_tiles.scatter, workers, boxes, starts, slots, counts, lists)
@@ -161,7 +165,10 @@ def _build_lists(view: tuple[Array, ...], width: int, height: int) -> _Lists:
     raster_workers = worker_count(lists.size, ENTRY_GRAIN)
     # long lists are dealt first, so that every worker gets about the same number of entries
     tiles = np.argsort(-lengths, kind="stable") if raster_workers > 1 else np.arange(lengths.size)
-    return _Lists(order, records, boxes, starts, slots, ends, lists, tiles, tiles_x, workers, raster_workers)
+    return _Lists(
+        order, records, boxes, rows, row_count, ends, ends[1:].copy(), lists, tiles, tiles_x, workers,
+        raster_workers,
+    )  # fmt: skip
 
 
 def _use_features(state: _Lists, features: Array) -> tuple[int, ...]:
@@ -169,6 +176,13 @@ def _use_features(state: _Lists, features: Array) -> tuple[int, ...]:
     kernels."""
     share(_tiles.pack_features, state.workers, state.order, np.ascontiguousarray(features), state.records)
     return (0,) * features.shape[1]
+
+
+def _by_cost(state: _Lists) -> Array:
+    """Numbers of the bands of tile rows, most entries first."""
+    height = _tiles.BAND * state.tiles_x
+    costs = np.add.reduceat(state.stops - state.ends[:-1], np.arange(0, state.stops.size, height))
+    return np.argsort(-costs, kind="stable")
 
 
 class Rasterize(torch.autograd.Function):
@@ -187,15 +201,17 @@ class Rasterize(torch.autograd.Function):
         for v in range(views):
             colours = _numpy(features[v])
             arrays = (_numpy(t[v]) for t in (means2d, conics, opacities, radii, depths))
-            state = _build_lists(tuple(arrays), width, height)
+            state = _build_lists(tuple(arrays), colours[:, :CHUNK], width, height)
             out = image[v].numpy()
             for first in range(0, d, CHUNK):
-                channels = _use_features(state, colours[:, first : first + CHUNK])
+                part = colours[:, first : first + CHUNK]
+                channels = _use_features(state, part) if first else (0,) * part.shape[1]
                 target = out if d <= CHUNK else np.empty((height, width, len(channels)), np.float32)
                 share(
                     _raster.raster_forward, state.raster_workers,
-                    state.tiles, state.ends, state.lists, state.records, width, height, state.tiles_x,
-                    channels, target, through[v].numpy(),
+                    state.tiles, state.ends, state.stops, state.lists, state.records, width, height,
+                    state.tiles_x, channels, (0,) if keep else (), target, through[v].numpy(),
+                    parts=PARTS * state.raster_workers,
                 )  # fmt: skip
                 if target is not out:
                     out[..., first : first + CHUNK] = target
@@ -222,27 +238,25 @@ class Rasterize(torch.autograd.Function):
         for v, state in enumerate(ctx.states):
             opaque, colours = _numpy(opacities[v]), _numpy(features[v])
             cotangent, alpha = g_image[v].numpy(), _numpy(g_alpha[v])
+            bands = _by_cost(state)
             for first in range(0, d, CHUNK):
                 part = slice(first, first + CHUNK)
                 channels = _use_features(state, colours[:, part]) if d > CHUNK else (0,) * d
                 columns = _raster.MOMENTS + len(channels) + 2 * len(absolute)
-                # one worker adds up in place; several write every entry, then add in the same order
-                direct = (0,) if state.raster_workers == 1 else ()
-                rows = len(state.records) if direct else state.lists.size
-                grads = (np.zeros if direct else np.empty)((rows, columns), np.float32)
+                grads = np.zeros((state.row_count, columns), np.float32)
                 share(
                     _raster.raster_backward, state.raster_workers,
-                    state.tiles, state.ends, state.lists, state.records, width, height, state.tiles_x,
-                    channels, absolute, direct,
+                    bands, state.ends, state.stops, state.lists, state.records, state.rows, width, height,
+                    state.tiles_x, channels, absolute,
                     np.ascontiguousarray(image[v].numpy()[..., part]), through[v].numpy(),
-                    np.ascontiguousarray(cotangent[..., part]), alpha, grads,
+                    np.ascontiguousarray(cotangent[..., part]), alpha, grads, parts=bands.size,
                 )  # fmt: skip
                 alpha = np.zeros_like(alpha)  # counted once
                 target = g_features[v].numpy() if d <= CHUNK else np.zeros((n, len(channels)), np.float32)
                 share(
                     _raster.reduce_gradients, state.workers,
-                    state.order, state.starts, state.boxes, state.slots, state.records, opaque, grads,
-                    channels, absolute, direct, g_means2d[v].numpy(), g_conics[v].numpy(),
+                    state.order, state.boxes, state.rows, state.records, opaque, grads,
+                    channels, absolute, g_means2d[v].numpy(), g_conics[v].numpy(),
                     g_opacities[v].numpy(), target, g_absolute[v].numpy(),
                 )  # fmt: skip
                 if d > CHUNK:

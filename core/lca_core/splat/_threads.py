@@ -49,15 +49,27 @@ def _executor() -> ThreadPoolExecutor:
         return _pool
 
 
-def share(kernel: Any, workers: int, *args: Any) -> None:
-    """Call ``kernel(worker, workers, *args)`` for every worker and wait for all of them."""
+def share(kernel: Any, workers: int, *args: Any, parts: int = 0) -> None:
+    """Call ``kernel(part, parts, *args)`` for every part and wait for all of them.
+
+    Args:
+        workers: threads; one of them is the caller. With one, the kernel is called once with everything.
+        parts: portions of the work, taken in order by whoever is free; 0 makes one per worker.
+    """
     if workers == 1:
         kernel(0, 1, *args)
         return
+    parts = parts or workers
+    todo = iter(range(parts))  # handing out the next one is a single step under the GIL
+
+    def work() -> None:
+        for part in todo:
+            kernel(part, parts, *args)
+
     pool = _executor()
-    others: list[Future[None]] = [pool.submit(kernel, worker, workers, *args) for worker in range(1, workers)]
+    others: list[Future[None]] = [pool.submit(work) for _ in range(1, workers)]
     try:
-        kernel(0, workers, *args)
+        work()
     finally:
         wait(others)  # they write into the caller's arrays
     for other in others:

@@ -19,6 +19,7 @@ from lca_core.splat._jit import kernel
 F = np.float32
 TINY = F(1e-36)  # a determinant near float32's smallest number: the Gaussian covers millions of pixels
 TILE = 8
+BAND = 4  # tile rows whose gradients one worker adds up
 RECORD = 16  # floats per record: x, y, a, b, c, log2 opacity, slack, spare, then up to 4 features
 FEATURES = 8  # first feature in a record
 LOG2E = F(1.4426950408889634)
@@ -81,19 +82,23 @@ def depth_order(depths, radii, order, scratch):
 
 
 @kernel
-def pack(worker, workers, order, means2d, conics, opacities, radii, width, height, records, boxes, rooms):
-    """Write records (all but the features) and tile boxes in depth order.
+def pack(
+    worker, workers, order, means2d, conics, opacities, radii, features, width, height, records, boxes, rooms
+):
+    """Write records and tile boxes in depth order.
 
     Args:
         order: (count,) from :func:`depth_order`.
         means2d, conics, opacities, radii: (N, 2), (N, 3), (N,), (N, 2) int32.
+        features: (N, D <= 4), zero-padded to four.
         records: (count, 16) float32, output.
         boxes: (count, 4) int32, output: first/last tile column, first/last tile row (empty: last < first).
-        rooms: (workers,) int64, output: tiles in the boxes of each worker's range.
+        rooms: (2, workers) int64, output: tiles and bands in the boxes of each worker's range.
     """
     count = order.shape[0]
     step = (count + workers - 1) // workers
-    room = 0
+    d = features.shape[1]
+    room = spans = 0
     for r in range(min(count, worker * step), min(count, (worker + 1) * step)):
         g = order[r]
         x, y = means2d[g, 0], means2d[g, 1]
@@ -106,6 +111,8 @@ def pack(worker, workers, order, means2d, conics, opacities, radii, width, heigh
         records[r, 5] = log_opacity
         records[r, 6] = log_opacity + LOG2_255 + SLACK
         records[r, 7] = ZERO
+        for c in range(4):
+            records[r, FEATURES + c] = features[g, c] if c < d else ZERO
         rx, ry = F(radii[g, 0]), F(radii[g, 1])
         x0 = np.int32(max(ZERO, np.ceil(x - rx - HALF))) >> 3
         x1 = np.int32(min(F(width - 1), np.floor(x + rx - HALF))) >> 3
@@ -119,12 +126,14 @@ def pack(worker, workers, order, means2d, conics, opacities, radii, width, heigh
         boxes[r, 3] = y1
         if x1 >= x0 and y1 >= y0:
             room += (x1 - x0 + 1) * (y1 - y0 + 1)
-    rooms[worker] = room
+            spans += y1 // BAND - y0 // BAND + 1
+    rooms[0, worker] = room
+    rooms[1, worker] = spans
 
 
 @kernel
 def pack_features(worker, workers, order, features, records):
-    """Write features (N, D <= 4) into the records, zero-padded to four."""
+    """Replace the features in the records by others (N, D <= 4), zero-padded to four."""
     d = features.shape[1]
     count = order.shape[0]
     step = (count + workers - 1) // workers
@@ -135,24 +144,29 @@ def pack_features(worker, workers, order, features, records):
 
 
 @kernel
-def touch(worker, workers, records, boxes, rooms, tiles_x, starts, slots, counts):
+def touch(worker, workers, records, boxes, rooms, tiles_x, starts, rows, slots, counts):
     """Find the tiles each ellipse touches, exactly: per tile row the x range of the ellipse within that row.
 
     Args:
-        rooms: (workers,) int64: first entry of ``slots`` for each worker.
-        starts: (count + 1,) int64, output: first and (by the next) last slot of a record, valid inside one
-            worker's range; the number of slots of record r replaces ``boxes[r, 0]``.
+        rooms: (2, workers) int64: first entry of ``slots`` and first gradient row of each worker.
+        starts: (count,) int64, output: first slot of a record; the number of its slots replaces
+            ``boxes[r, 0]``.
+        rows: (count,) int32, output: gradient row of the record's first band, minus that band's number.
         slots: int32, output: tile numbers.
         counts: (workers, tiles) int32, zeroed, output: list lengths per worker.
     """
     count = records.shape[0]
     step = (count + workers - 1) // workers
-    at = rooms[worker]
+    at = rooms[0, worker]
+    row = rooms[1, worker]
     mine = counts[worker]
     for r in range(min(count, worker * step), min(count, (worker + 1) * step)):
         first = at
         starts[r] = first
         x0, x1, y0, y1 = boxes[r, 0], boxes[r, 1], boxes[r, 2], boxes[r, 3]
+        rows[r] = row - y0 // BAND
+        if x1 >= x0 and y1 >= y0:
+            row += y1 // BAND - y0 // BAND + 1
         x, y = records[r, 0], records[r, 1]
         a, b, c = -records[r, 2], -HALF * records[r, 3], -records[r, 4]
         limit = records[r, 6]
@@ -206,8 +220,7 @@ def offsets(counts, ends):
 
 @kernel
 def scatter(worker, workers, boxes, starts, slots, positions, lists):
-    """Write the tile lists. ``slots`` then holds, for each record, where in ``lists`` its entries lie (the
-    inverse map)."""
+    """Write the tile lists."""
     count = boxes.shape[0]
     step = (count + workers - 1) // workers
     mine = positions[worker]
@@ -217,4 +230,3 @@ def scatter(worker, workers, boxes, starts, slots, positions, lists):
             at = mine[tile]
             mine[tile] = at + 1
             lists[at] = r
-            slots[j] = at
