@@ -316,6 +316,8 @@ def test_real_recordings_keep_their_limbs(name: str) -> None:
     clip = read_motion(path, fps=30, face_forward=True)
     joints = clip.joints()
     assert clip.fps == 30 and len(clip) > 60
+    heads = matrices(np.array([clip.poses[:, INDEX["neck"]], clip.poses[:, INDEX["head"]]]))
+    assert (heads[0] @ heads[1])[:, 1, 1].mean() > 0.7  # nobody carries the head on the shoulder
     # Upright, left on the left, in front of us, elbows and knees folding the right way.
     assert (joints[:, INDEX["head"], 1] - joints[:, 0, 1]).mean() > 0.5
     assert (joints[0, INDEX["left_shoulder"]] - joints[0, INDEX["right_shoulder"]])[0] > 0.2

@@ -64,7 +64,7 @@ def animate(args: argparse.Namespace) -> int:
     from lca_core.avatar.animate import Animator
     from lca_core.avatar.pictures import body_view, picture
 
-    clip = read_motion(args.motion, fps=args.fps or None, face_forward=not args.motion.endswith(".npz"))
+    clip = read_motion(args.motion, fps=args.fps or None, face_forward=True)
     motion = Motion(clip.fps, clip.translation, clip.poses, clip.arkit, clip.gaze)
     with package_file(args) as path:
         avatar = Avatar.load(path)

@@ -14,7 +14,7 @@ from pathlib import Path
 from lca.errors import InvalidInputError, NotFoundError
 from lca.motion.arkit import read_arkit_json, read_live_link_csv
 from lca.motion.bvh import read_bvh
-from lca.motion.clip import MotionClip
+from lca.motion.clip import OURS, MotionClip
 from lca.motion.npz import read_npz
 from lca.motion.retarget import retarget_bvh
 
@@ -46,7 +46,8 @@ def read_motion(
         path: ``.bvh``; ``.npz`` (ours or SMPL-X ``poses``); ``.json`` (ARKit weights); ``.csv`` (Live Link
             Face).
         fps: resample to this rate.
-        face_forward: turn the whole clip about the vertical so that its first frame faces +Z.
+        face_forward: turn the whole clip about the vertical so that its first frame faces +Z. Our own files
+            keep their place before the camera.
 
     Raises:
         NotFoundError: no such file.
@@ -67,6 +68,6 @@ def read_motion(
             reason="BAD_MOTION",
         )
     clip = reader(file)
-    if face_forward:
+    if face_forward and not clip.source.endswith(OURS):
         clip = clip.facing_forward()
     return clip if fps is None else clip.resampled(fps)

@@ -16,6 +16,8 @@ from lca.motion.skeleton import ARKIT, FLOOR_Y, INDEX, JOINTS, SOLE_M, forward
 
 F32 = NDArray[np.float32]
 MAX_FRAMES = 200_000
+OURS = "(LCA motion)"
+"""End of ``source`` of our own files, which live in the camera's world and are never turned."""
 
 
 @dataclass(frozen=True)

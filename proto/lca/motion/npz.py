@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lca.motion.clip import MotionClip, bad_motion, upright
+from lca.motion.clip import OURS, MotionClip, bad_motion, upright
 from lca.motion.rotation import axis_angles, matrices
 from lca.motion.skeleton import ARKIT, JOINTS
 
@@ -60,7 +60,7 @@ def read_npz(path: Path) -> MotionClip:
         translation=take(("translation", "trans", "transl"), 3),
         arkit=take(("arkit", "expression"), len(ARKIT)),
         gaze=take(("gaze",), 2, 2),
-        source=f"{path.name} ({'LCA' if ours else 'SMPL-X'} motion)",
+        source=f"{path.name} {OURS if ours else '(SMPL-X motion)'}",
     )
     return clip if ours else _stood(clip)
 

@@ -157,10 +157,8 @@ def _body_frame(source: _Source) -> F64 | None:
         return None
     axes = frame(left, up)
     # Rigs stand along the axes of their file; a slightly leaning spine is build, not posture.
-    nearest = np.eye(3)[np.argmax(np.abs(axes), 0)].T * np.sign(
-        np.take_along_axis(axes, np.argmax(np.abs(axes), 0)[None], 0)
-    )
-    if abs(np.linalg.det(nearest)) > 0.5 and np.trace(nearest.T @ axes) > 1 + 2 * np.cos(np.radians(25)):
+    nearest = _quarter_turn(axes)
+    if nearest is not None and np.trace(nearest.T @ axes) > 1 + 2 * np.cos(np.radians(25)):
         axes = nearest
     chain = [d for d in (source.direction(k) for k in ("spine1", "spine2", "spine3")) if d is not None]
     if any(d @ axes[:, 1] < 0.5 for d in chain):
@@ -250,6 +248,9 @@ def _from_motion(source: _Source, name: str) -> dict[str, F64]:
             continue
         if joint in TORSO:
             ours = np.array([0.0, 1.0, 0.0])
+        if joint == "head":
+            fix[joint] = _mean_turn(source, fix, j, joint)
+            continue
         base = shortest(ours, theirs)
         hinge = _hinge(source, joint)
         if hinge is not None:
@@ -279,12 +280,38 @@ def _hinge(source: _Source, joint: str) -> tuple[F64, F64] | None:
     return unit(mean), ours
 
 
-def _mean_twist(source: _Source, fix: dict[str, F64], j: int, joint: str, base: F64, axis: F64) -> float:
-    """Mean roll in radians of a joint about its bone against the nearest joint above it."""
+def _above(source: _Source, fix: dict[str, F64], j: int) -> F64:
+    """World rotations (T,3,3), as our joint, of the nearest joint above joint j."""
     above = PARENTS[j]
     while JOINTS[above] not in fix:
         above = PARENTS[above]
-    over = source.turns[:, source.match[JOINTS[above]]] @ fix[JOINTS[above]]
+    return source.turns[:, source.match[JOINTS[above]]] @ fix[JOINTS[above]]
+
+
+def _mean_turn(source: _Source, fix: dict[str, F64], j: int, joint: str) -> F64:
+    """C of a joint without a bone after it: on average it continues the joint above.
+
+    End sites of heads are placed carelessly. Near a turn by quarters that turn is taken, so that a head that
+    looks down all the time goes on doing so.
+    """
+    mean = (np.swapaxes(source.turns[:, source.match[joint]], -1, -2) @ _above(source, fix, j)).mean(0)
+    u, _, vt = np.linalg.svd(mean)
+    c = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+    quarter = _quarter_turn(c)
+    return c if quarter is None or np.trace(quarter.T @ c) < 1 + 2 * np.cos(np.radians(35)) else quarter
+
+
+def _quarter_turn(axes: F64) -> F64 | None:
+    """The turn by quarters whose columns are the coordinate axes nearest to these; None if two coincide."""
+    rows = np.argmax(np.abs(axes), 0)
+    out = np.zeros((3, 3))
+    out[rows, range(3)] = np.sign(axes[rows, range(3)])
+    return out if abs(np.linalg.det(out)) > 0.5 else None
+
+
+def _mean_twist(source: _Source, fix: dict[str, F64], j: int, joint: str, base: F64, axis: F64) -> float:
+    """Mean roll in radians of a joint about its bone against the nearest joint above it."""
+    over = _above(source, fix, j)
     q = quaternions(np.swapaxes(over, -1, -2) @ source.turns[:, source.match[joint]] @ base)
     along = q[:, 1:] @ axis
     # Twist of the swing-twist split; near half a turn of swing it means nothing, and its weight goes to 0.
