@@ -17,6 +17,7 @@ from lca.v1 import animation_service_pb2_grpc, image_pb2, motion_pb2
 from lca_bridge.client.client import camera
 from lca_bridge.client.errors import translate
 from lca_bridge.server.session import MAX_BAD_POSES
+from lca_bridge.wire.encode import BOX_MARGIN
 from lca_bridge.wire.frames import Codec, Encoding
 from lca_bridge.wire.messages import pose_to_proto
 from lca_bridge.wire.package import read_package
@@ -42,15 +43,17 @@ def rig(package_bytes) -> BakedRig:
     return BakedRig(read_package(package_bytes))
 
 
-@pytest.mark.parametrize("encoding", list(Encoding))
-@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize(
+    "encoding,codec",
+    [(e, c) for e in Encoding for c in Codec if (e, c) != (Encoding.FLOAT32, Codec.DELTA_ZSTD)],
+)
 def test_frames_equal_the_local_baked_rig(shared_client, avatar, rig, encoding, codec):
     got = shared_client.evaluate_pose(
         avatar.name, pose_to_proto(1, **random_pose(1)), encoding=encoding, codec=codec
     )
     ours = rig.pose(**random_pose(1))
     coarse = encoding is not Encoding.FLOAT32
-    extent = np.ptp(ours.means, axis=0).max()
+    extent = np.ptp(ours.means, axis=0).max() * (1 + 2 * BOX_MARGIN if codec is Codec.DELTA_ZSTD else 1)
     assert np.abs(got.means - ours.means).max() < (extent / 65535 if coarse else 2e-5)
     dots = np.abs(np.einsum("ij,ij->i", got.quats, ours.quats)).clip(0, 1)
     assert np.degrees(2 * np.arccos(dots)).max() < (0.8 if coarse else 0.1)

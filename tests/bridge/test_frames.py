@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from lca.errors import Category, DataLossError, InvalidInputError, LcaError, PreconditionError, error_from
 from lca.v1 import gaussian_pb2, motion_pb2
+from lca_bridge.wire.encode import BOX_MARGIN, encode_frame
 from lca_bridge.wire.frames import (
     SH_C0,
     Codec,
@@ -24,7 +25,6 @@ from lca_bridge.wire.frames import (
     FrameDecoder,
     Kind,
     decompress_exactly,
-    encode_frame,
     make_layout,
 )
 from lca_bridge.wire.messages import (
@@ -55,7 +55,7 @@ def angle_degrees(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.degrees(2 * np.arccos(np.clip(np.abs(np.einsum("ij,ij->i", a, b)), 0, 1)))
 
 
-@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("codec", [Codec.RAW, Codec.ZSTD])
 @pytest.mark.parametrize("bands", [1, 4, 9, 16])
 def test_float32_is_lossless(codec, bands):
     a = splats(bands=bands)
@@ -74,7 +74,7 @@ def test_quantised_errors_stay_in_their_bounds(encoding, codec, seed, spread):
     a = splats(seed, spread=spread)
     layout = make_layout(encoding, 500)
     b = FrameDecoder(layout).decode(encode_frame(layout, a, codec=codec))
-    extent = np.ptp(a.means, axis=0)
+    extent = np.ptp(a.means, axis=0) * (1 + 2 * BOX_MARGIN if codec is Codec.DELTA_ZSTD else 1)
     # half a step, plus float32 rounding of the coordinates themselves
     assert np.all(np.abs(a.means - b.means) <= extent / 65535 * 0.51 + np.abs(a.means).max() * 3e-7 + 1e-9)
     assert angle_degrees(a.quats, b.quats).max() < 0.8
@@ -142,7 +142,7 @@ def test_broken_layouts_are_refused(change):
         layout_from_proto(message)
 
 
-@given(limit=st.integers(1, 30_000), codec=st.sampled_from(list(Codec)))
+@given(limit=st.integers(1, 30_000), codec=st.sampled_from([Codec.RAW, Codec.ZSTD]))
 @settings(max_examples=20, deadline=None)
 def test_split_frames_come_together(limit, codec):
     a, layout = splats(n=300), make_layout(Encoding.FLOAT32, 300)

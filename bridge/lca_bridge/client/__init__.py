@@ -6,5 +6,6 @@
 from lca_bridge.client.animate import AnimatedFrame, AnimateStream
 from lca_bridge.client.channel import read_token
 from lca_bridge.client.client import LcaClient, connect
+from lca_bridge.client.live import LiveDriver
 
-__all__ = ["AnimateStream", "AnimatedFrame", "LcaClient", "connect", "read_token"]
+__all__ = ["AnimateStream", "AnimatedFrame", "LcaClient", "LiveDriver", "connect", "read_token"]

@@ -47,9 +47,10 @@ from lca.v1 import (
     upload_service_pb2,
     upload_service_pb2_grpc,
 )
-from lca_bridge.client.animate import AnimateStream
+from lca_bridge.client.animate import MODES, AnimateStream
 from lca_bridge.client.channel import open_channel
 from lca_bridge.client.errors import translated, translated_stream
+from lca_bridge.client.live import LiveDriver
 from lca_bridge.wire.frames import Codec, Encoding, FrameDecoder
 from lca_bridge.wire.messages import FrameAssembler, layout_from_proto
 from lca_bridge.wire.skin import PosedSplats
@@ -392,10 +393,11 @@ class LcaClient:
         self,
         avatar: str,
         *,
-        encoding: Encoding = Encoding.Q20,
-        codec: Codec = Codec.RAW,
+        codec: str | Codec = "",
+        latest: bool = False,
         every: bool = False,
-        credit: int = 2,
+        encoding: Encoding = Encoding.Q20,
+        credit: int = 0,
         max_age: float | None = None,
         keyframe_interval: int = 0,
         live: bool = False,
@@ -404,21 +406,38 @@ class LcaClient:
     ) -> AnimateStream:
         """Open an animate stream; see :class:`~lca_bridge.client.animate.AnimateStream`.
 
+        ``with client.animate(name, codec="shm", latest=True) as stream:`` gives float32 arrays without any
+        copy where client and service share a machine, and the same frames inline where they do not.
+
         Args:
-            every: every pose in order (offline) instead of the newest (live preview).
-            credit: frames the service may send ahead, at most 8.
+            codec: a name of :data:`~lca_bridge.client.animate.MODES` ("shm", "f32", "q20", "q10",
+                "q10-delta", ...), or "corrections": rig frames for
+                :meth:`~lca_bridge.wire.skin.BakedRig.apply`, about 3 KB each. A :class:`Codec` goes with
+                ``encoding``.
+            latest: only the newest pose counts (live preview); the default.
+            every: every pose in order (offline) instead.
+            credit: frames the service may send ahead, at most 8 (corrections: 64); 0 means 2, or 64 for
+                corrections of every pose.
             max_age: seconds after which a waiting pose is dropped (live preview).
             live: use the correction network instead of the linear correctives.
             image: get pictures instead of Gaussians.
+
+        Raises:
+            InvalidInputError: ``BAD_START``; there is no such codec, or latest and every were both asked for.
         """
         pb = animation_service_pb2
-        output = pb.OutputSpec(image=image) if image is not None else pb.OutputSpec(
-            gaussians=pb.GaussianOutput(
-                encoding=int(encoding), codec=int(codec), keyframe_interval=keyframe_interval  # type: ignore[arg-type]
-            )
-        )  # fmt: skip
+        if latest and every:
+            raise InvalidInputError("Choose latest or every, not both.", reason="BAD_START")
+        corrections = codec == "corrections"
+        if image is not None:
+            output = pb.OutputSpec(image=image)
+        elif corrections:
+            output = pb.OutputSpec(corrections=pb.CorrectionOutput())
+        else:
+            output = pb.OutputSpec(gaussians=_gaussian_output(codec, encoding, keyframe_interval))
         policy = pb.DeliveryPolicy(
-            mode=pb.DELIVERY_MODE_EVERY if every else pb.DELIVERY_MODE_LATEST, initial_credit=credit
+            mode=pb.DELIVERY_MODE_EVERY if every else pb.DELIVERY_MODE_LATEST,
+            initial_credit=credit or (64 if corrections and every else 2),
         )
         if max_age is not None:
             policy.max_age.FromNanoseconds(int(max_age * 1e9))
@@ -430,6 +449,11 @@ class LcaClient:
             correction=_correction(live),
         )
         return AnimateStream(self._animation.Animate, start)
+
+    def drive(self, avatar: str, *, codec: str = "shm", live: bool = False, revision: str = "") -> LiveDriver:
+        """Drive an avatar live without ever waiting; see :class:`~lca_bridge.client.live.LiveDriver`."""
+        stream = self.animate(avatar, codec=codec, latest=True, credit=3, live=live, revision=revision)
+        return LiveDriver(stream)
 
     @translated
     def evaluate_pose(
@@ -478,6 +502,25 @@ def camera(viewmat: np.ndarray, intrinsics: tuple[float, float, float, float]) -
     """A camera message from a (4, 4) world-to-camera matrix and (fx, fy, cx, cy)."""
     return image_pb2.Camera(
         view_matrix=np.asarray(viewmat, np.float64).ravel().tolist(), intrinsics=list(intrinsics)
+    )
+
+
+def _gaussian_output(
+    codec: str | Codec, encoding: Encoding, keyframe_interval: int
+) -> animation_service_pb2.GaussianOutput:
+    share = False
+    if isinstance(codec, str):
+        if codec and codec not in MODES:
+            raise InvalidInputError(
+                f"There is no codec {codec!r}. Known: {', '.join((*MODES, 'corrections'))}.",
+                reason="BAD_START",
+            )
+        encoding, codec, share = MODES.get(codec, (encoding, Codec.RAW, False))
+    return animation_service_pb2.GaussianOutput(
+        encoding=int(encoding),  # type: ignore[arg-type]
+        codec=int(codec),  # type: ignore[arg-type]
+        keyframe_interval=keyframe_interval,
+        prefer_shared_memory=share,
     )
 
 

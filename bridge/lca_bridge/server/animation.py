@@ -1,38 +1,46 @@
-"""AnimationService, RenderService: poses in, Gaussian frames or pictures out."""
+"""AnimationService: poses in, Gaussian frames, correction frames or pictures out."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
-from typing import Any
 
 import grpc
 
 from lca.errors import ExhaustedError, InvalidInputError, UnimplementedError
 from lca.v1 import animation_service_pb2 as pb
 from lca.v1 import animation_service_pb2_grpc as rpc
-from lca.v1 import image_pb2, render_service_pb2, render_service_pb2_grpc
 from lca_bridge.server import names
 from lca_bridge.server.avatars import load_rig
 from lca_bridge.server.config import MAX_MESSAGE_BYTES
 from lca_bridge.server.core import ServiceCore
-from lca_bridge.server.evaluate import Evaluator, Pose, Shot, check_shot, encode_picture
-from lca_bridge.server.session import AnimateSession, Job
+from lca_bridge.server.evaluate import Evaluator
+from lca_bridge.server.frames import (
+    CorrectionFrames,
+    GaussianFrames,
+    ImageFrames,
+    best_packer,
+    granted,
+    is_local,
+)
+from lca_bridge.server.session import AnimateSession, check_policy
 from lca_bridge.server.store import AvatarRow
-from lca_bridge.wire.frames import Codec, Encoding, Layout, encode_frame, make_layout
+from lca_bridge.wire.encode import FrameEncoder
+from lca_bridge.wire.frames import make_layout
 from lca_bridge.wire.messages import frame_to_protos, layout_to_proto, pose_from_proto
 
-
-def _granted(output: pb.GaussianOutput) -> tuple[Encoding, Codec]:
-    try:
-        return Encoding(output.encoding or Encoding.Q20), Codec(output.codec or Codec.RAW)
-    except ValueError:
-        raise InvalidInputError("Unknown encoding or codec.", reason="BAD_START") from None
+Maker = GaussianFrames | CorrectionFrames | ImageFrames
 
 
-async def _correction(core: ServiceCore, evaluator: Evaluator, mode: int) -> pb.CorrectionMode:
+async def find_avatar(core: ServiceCore, name: str, revision: str) -> AvatarRow:
+    """The avatar of a request; PreconditionError ``REVISION_CHANGED`` if another one is pinned."""
+    row = await asyncio.to_thread(core.store.avatar, names.parse_name(name, "avatars"))
+    core.package_path(row, revision)
+    return row
+
+
+async def granted_correction(core: ServiceCore, evaluator: Evaluator, mode: int) -> pb.CorrectionMode:
     """Baked unless live is asked for and the network of this avatar is here."""
     if mode not in pb.CorrectionMode.values():
         raise InvalidInputError("Unknown correction mode.", reason="BAD_START")
@@ -46,39 +54,9 @@ async def _correction(core: ServiceCore, evaluator: Evaluator, mode: int) -> pb.
     return pb.CORRECTION_MODE_LIVE
 
 
-def _shot(output: image_pb2.ImageOutput) -> tuple[Shot, str]:
-    shot = check_shot(
-        output.width,
-        output.height,
-        list(output.camera.view_matrix),
-        list(output.camera.intrinsics),
-        list(output.background),
-    )
-    kinds = {0: "PNG", 1: "PNG", 2: "JPEG", 3: "RAW_RGB8"}
-    if output.format not in kinds:
-        raise InvalidInputError("Unknown picture format.", reason="BAD_CAMERA")
-    return shot, kinds[output.format]
-
-
-def _picture(
-    evaluator: Evaluator, pose: Pose | None, shot: Shot, kind: str, live: bool = False
-) -> image_pb2.Image:
-    data = encode_picture(evaluator.picture(pose, shot, live), kind)
-    formats = {"PNG": 1, "JPEG": 2, "RAW_RGB8": 3}
-    if len(data) > MAX_MESSAGE_BYTES - 4096:
-        raise ExhaustedError("The picture is too large for one message.", reason="MESSAGE_TOO_LARGE")
-    return image_pb2.Image(
-        format=formats[kind],  # type: ignore[arg-type]
-        data=data,
-        width=shot.width,
-        height=shot.height,
-    )
-
-
-async def _avatar(core: ServiceCore, name: str, revision: str) -> AvatarRow:
-    row = await asyncio.to_thread(core.store.avatar, names.parse_name(name, "avatars"))
-    core.package_path(row, revision)
-    return row
+def is_live(mode: pb.CorrectionMode) -> bool:
+    """Whether a granted mode is the network."""
+    return mode == pb.CORRECTION_MODE_LIVE
 
 
 class AnimationService(rpc.AnimationServiceServicer):
@@ -96,10 +74,11 @@ class AnimationService(rpc.AnimationServiceServicer):
             raise ExhaustedError("All animation streams are in use. Close one.", reason="TOO_MANY_STREAMS")
         self._streams += 1
         reader: asyncio.Task[None] | None = None
+        maker: Maker | None = None
         try:
             start = await self._start(request_iterator)
-            row = await _avatar(self._core, start.avatar, start.revision)
-            maker = await _FrameMaker.open(self._core, row, start)
+            row = await find_avatar(self._core, start.avatar, start.revision)
+            maker, correction = await self._maker(row, start, is_local(context.peer()))
             session = AnimateSession(start.delivery, start.output.gaussians.keyframe_interval, maker)
             yield pb.AnimateResponse(
                 started=pb.AnimateStarted(
@@ -107,7 +86,8 @@ class AnimationService(rpc.AnimationServiceServicer):
                     layout=layout_to_proto(maker.layout) if maker.layout else None,
                     delivery=session.policy,
                     revision=row.revision,
-                    correction=maker.correction,
+                    correction=correction,
+                    shared_memory=maker.region,
                 )
             )
             reader = asyncio.create_task(session.read(request_iterator))
@@ -115,6 +95,8 @@ class AnimationService(rpc.AnimationServiceServicer):
                 yield response
         finally:
             self._streams -= 1
+            if maker is not None:
+                maker.close()
             if reader is not None:
                 reader.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -128,16 +110,44 @@ class AnimationService(rpc.AnimationServiceServicer):
             break
         raise InvalidInputError("The first message of an animate stream is start.", reason="BAD_SEQUENCE")
 
+    async def _maker(
+        self, row: AvatarRow, start: pb.AnimateStart, local: bool
+    ) -> tuple[Maker, pb.CorrectionMode]:
+        evaluators, output = self._core.evaluators, start.output
+        kind = output.WhichOneof("kind")
+        if kind == "gaussians":
+            granted(output.gaussians)  # refuse early, before anything is loaded
+        policy = check_policy(start.delivery)
+        evaluator = await evaluators.get(row.revision)
+        correction = await granted_correction(self._core, evaluator, start.correction)
+        live = is_live(correction)
+        if kind == "image":
+            return ImageFrames(evaluators, evaluator, live, output.image), correction
+        if kind == "corrections":
+            if live:
+                raise UnimplementedError(
+                    "Correction frames hold the linear correctives; ask for baked.", reason="LIVE_UNAVAILABLE"
+                )
+            every = policy.mode == pb.DELIVERY_MODE_EVERY
+            return CorrectionFrames(evaluators, evaluator, every), correction
+
+        def make() -> GaussianFrames:
+            return GaussianFrames(
+                evaluators, evaluator, live, output.gaussians, share=local, credit=policy.initial_credit
+            )
+
+        return await evaluators.run(make), correction
+
     async def EvaluatePose(
         self, request: pb.EvaluatePoseRequest, context: grpc.aio.ServicerContext
     ) -> pb.EvaluatePoseResponse:
         """One whole frame."""
         core = self._core
-        row = await _avatar(core, request.avatar, request.revision)
+        row = await find_avatar(core, request.avatar, request.revision)
         pose = pose_from_proto(request.pose)
-        encoding, codec = _granted(request.output)
+        encoding, codec = granted(request.output)
         evaluator = await core.evaluators.get(row.revision)
-        correction = await _correction(core, evaluator, request.correction)
+        live = is_live(await granted_correction(core, evaluator, request.correction))
         layout = make_layout(encoding, evaluator.gaussian_count, evaluator.sh_bands)
         if layout.decoded_size(True) > MAX_MESSAGE_BYTES - (1 << 20):
             raise ExhaustedError(
@@ -146,85 +156,11 @@ class AnimationService(rpc.AnimationServiceServicer):
             )
 
         def make() -> pb.EvaluatePoseResponse:
-            frame = encode_frame(
-                layout, evaluator.splats(pose, correction == pb.CORRECTION_MODE_LIVE), codec=codec
-            )
+            encoder = FrameEncoder(layout, codec, packer=best_packer())
+            frame = encoder.encode(evaluator.splats(pose, live), request.pose.frame_id, keyframe=True)
             (message,) = frame_to_protos(frame, max_payload=1 << 30)
             return pb.EvaluatePoseResponse(
                 layout=layout_to_proto(layout), frame=message, revision=row.revision
             )
 
         return await core.evaluators.run(make)
-
-
-class _FrameMaker:
-    """Evaluates and encodes the frames of one stream on the evaluation threads."""
-
-    def __init__(self, core: ServiceCore, evaluator: Evaluator, correction: pb.CorrectionMode) -> None:
-        self._core, self._evaluator, self.correction = core, evaluator, correction
-        self._live = correction == pb.CORRECTION_MODE_LIVE
-        self.layout: Layout | None = None
-        self._codec = Codec.RAW
-        self._shot: Shot | None = None
-        self._kind = ""
-
-    @staticmethod
-    async def open(core: ServiceCore, row: AvatarRow, start: pb.AnimateStart) -> _FrameMaker:
-        output = start.output
-        is_image = output.WhichOneof("kind") == "image"
-        shot, kind = _shot(output.image) if is_image else (None, "")
-        encoding, codec = _granted(output.gaussians)
-        evaluator = await core.evaluators.get(row.revision)
-        maker = _FrameMaker(core, evaluator, await _correction(core, evaluator, start.correction))
-        maker._shot, maker._kind, maker._codec = shot, kind, codec
-        if not is_image:
-            maker.layout = make_layout(encoding, evaluator.gaussian_count, evaluator.sh_bands)
-        return maker
-
-    async def __call__(self, job: Job) -> list[pb.AnimateResponse]:
-        return await self._core.evaluators.run(self._make, job)
-
-    def _make(self, job: Job) -> list[pb.AnimateResponse]:
-        pending, begun = job.pending, time.monotonic()
-        timing = pb.FrameTiming(queue_microseconds=int((begun - pending.arrived) * 1e6))
-        facts: dict[str, Any] = {"frame_id": pending.frame_id, "time_code": pending.time_code}
-        if self.layout is None:
-            assert self._shot is not None
-            image = _picture(self._evaluator, pending.pose, self._shot, self._kind, self._live)
-            timing.evaluate_microseconds = int((time.monotonic() - begun) * 1e6)
-            return [pb.AnimateResponse(frame=pb.AnimatedFrame(**facts, image=image, timing=timing))]
-        splats = self._evaluator.splats(pending.pose, self._live)
-        evaluated = time.monotonic()
-        # Without static attributes every frame is complete.
-        keyframe = job.keyframe or not any(a.is_static for a in self.layout.attributes)
-        pieces = list(
-            frame_to_protos(encode_frame(self.layout, splats, keyframe=keyframe, codec=self._codec))
-        )
-        timing.evaluate_microseconds = int((evaluated - begun) * 1e6)
-        timing.encode_microseconds = int((time.monotonic() - evaluated) * 1e6)
-        return [
-            pb.AnimateResponse(
-                frame=pb.AnimatedFrame(
-                    **facts, gaussians=piece, timing=timing if piece is pieces[-1] else None
-                )
-            )
-            for piece in pieces
-        ]
-
-
-class RenderService(render_service_pb2_grpc.RenderServiceServicer):
-    """lca.v1.RenderService."""
-
-    def __init__(self, core: ServiceCore) -> None:
-        self._core = core
-
-    async def RenderStill(
-        self, request: render_service_pb2.RenderStillRequest, context: grpc.aio.ServicerContext
-    ) -> render_service_pb2.RenderStillResponse:
-        """One picture."""
-        row = await _avatar(self._core, request.avatar, request.revision)
-        pose = pose_from_proto(request.pose) if request.HasField("pose") else None
-        shot, kind = _shot(request.output)
-        evaluator = await self._core.evaluators.get(row.revision)
-        image = await self._core.evaluators.run(_picture, evaluator, pose, shot, kind)
-        return render_service_pb2.RenderStillResponse(image=image)

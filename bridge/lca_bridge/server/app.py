@@ -25,14 +25,17 @@ from lca.v1 import (
     system_service_pb2_grpc,
     upload_service_pb2_grpc,
 )
-from lca_bridge.server.animation import AnimationService, RenderService
+from lca_bridge.server.animation import AnimationService
 from lca_bridge.server.avatars import AvatarService
 from lca_bridge.server.config import MAX_MESSAGE_BYTES, ServerConfig, TlsFiles, ensure_token
 from lca_bridge.server.core import ServiceCore
 from lca_bridge.server.guard import Guard
 from lca_bridge.server.jobs import JobService
+from lca_bridge.server.memory import tune_malloc
+from lca_bridge.server.render import RenderService
 from lca_bridge.server.system import SystemService
 from lca_bridge.server.uploads import UploadService
+from lca_bridge.wire.shared import sweep_regions
 
 log = logging.getLogger("lca.server")
 
@@ -78,6 +81,8 @@ class Service:
             AlreadyExistsError: ``DATA_IN_USE`` or ``ADDRESS_IN_USE``.
         """
         config.check()
+        tune_malloc()
+        sweep_regions()
         core = await ServiceCore.open(config)
         try:
             return await _listen(core, config)

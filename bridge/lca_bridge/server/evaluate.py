@@ -11,7 +11,7 @@ import io
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,9 @@ import numpy as np
 
 from lca.errors import InvalidInputError, LcaError, UnimplementedError
 from lca_bridge.server.blobs import BlobStore
+from lca_bridge.wire.corrections import RigDriver, RigFrame
 from lca_bridge.wire.frames import SH_C0
+from lca_bridge.wire.package import read_package
 from lca_bridge.wire.skin import PosedSplats
 
 if TYPE_CHECKING:
@@ -55,12 +57,21 @@ class Evaluator:
         from lca_core.avatar.animate import Animator
         from lca_core.avatar.avatar import Avatar
 
+        self._path = path
         self._avatar = Avatar.load(path)
         self._animator = Animator(self._avatar)
         self._live: Animator | None = None
         self._live_lock = threading.Lock()
         self.gaussian_count = self._avatar.gaussian_count
         self.sh_bands = int(self._avatar.canonical.sh.shape[1])
+
+    @functools.cached_property
+    def _driver(self) -> RigDriver:
+        return RigDriver(read_package(self._path, verify=False))
+
+    def rig_frames(self, poses: Sequence[Pose]) -> list[RigFrame]:
+        """What a client needs to skin each pose itself."""
+        return self._driver.frames(poses)
 
     def load_live(self) -> bool:
         """Whether the correction network of this avatar is here; loads it on the first call."""

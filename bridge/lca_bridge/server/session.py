@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from lca_bridge.wire.messages import pose_from_proto
 DEFAULT_CREDIT = 2
 MAX_CREDIT = 8
 MAX_BAD_POSES = 100
+MAX_BATCH = 64
 QUEUE_SOFT, QUEUE_HARD = 8, 512
 HEARTBEAT_SECONDS = 2.0
 
@@ -44,17 +46,34 @@ class Job:
     keyframe: bool
 
 
-FrameMaker = Callable[[Job], Awaitable[list[pb.AnimateResponse]]]
+class FrameMaker(Protocol):
+    """Turns poses into frames; ``batch`` poses at most at a time, in order, one call after the other."""
+
+    batch: int
+    max_credit: int
+
+    async def make(self, jobs: Sequence[Job]) -> list[pb.AnimateResponse]:
+        """The messages of the frames of ``jobs``."""
+        ...
+
+    def attached(self, attached: bool) -> None:
+        """The client has mapped the shared memory, or could not."""
+        ...
+
+    def released(self, slots: Sequence[int]) -> None:
+        """The client reads these slots of shared memory no longer."""
+        ...
 
 
 class AnimateSession:
     """Feed it with :meth:`read`, drain it with :meth:`responses`; both run at once."""
 
-    def __init__(self, policy: pb.DeliveryPolicy, keyframe_interval: int, make_frame: FrameMaker) -> None:
-        self.policy = check_policy(policy)
+    def __init__(self, policy: pb.DeliveryPolicy, keyframe_interval: int, maker: FrameMaker) -> None:
+        self.policy = check_policy(policy, maker.max_credit)
         self._every = self.policy.mode == pb.DELIVERY_MODE_EVERY
-        self._max_age = policy.max_age.ToTimedelta().total_seconds() if policy.HasField("max_age") else 0.0
-        self._interval, self._make_frame = keyframe_interval, make_frame
+        self._max_age = policy.max_age.seconds + policy.max_age.nanos * 1e-9
+        self._interval, self._maker = keyframe_interval, maker
+        self._soft = max(QUEUE_SOFT, 2 * maker.batch)
         self._queue: deque[Pending] = deque()
         self._notices: deque[pb.AnimateResponse] = deque()
         self._credit = int(self.policy.initial_credit)
@@ -76,8 +95,19 @@ class AnimateSession:
                 case "pose" if not self._finished:
                     self._take_pose(request.pose)
                     await self._hold_back()
+                case "poses" if not self._finished:
+                    if len(request.poses.poses) > MAX_BATCH:
+                        raise InvalidInputError(
+                            f"A batch has at most {MAX_BATCH} poses.", reason="BAD_SEQUENCE"
+                        )
+                    for pose in request.poses.poses:
+                        self._take_pose(pose)
+                    await self._hold_back()
                 case "credit":
-                    self._credit = min(self._credit + request.credit.frames, MAX_CREDIT)
+                    self._credit = min(self._credit + request.credit.frames, self._maker.max_credit)
+                    self._maker.released(request.credit.released_slots)
+                case "shared_memory":
+                    self._maker.attached(request.shared_memory.attached)
                 case "request_keyframe":
                     self._keyframe = True
                 case "finish":
@@ -93,7 +123,7 @@ class AnimateSession:
 
     async def _hold_back(self) -> None:
         """EVERY: stop reading while the queue is full, unless the missing credit is behind it."""
-        while self._every and len(self._queue) >= QUEUE_SOFT:
+        while self._every and len(self._queue) >= self._soft:
             if self._credit <= 0:
                 if len(self._queue) >= QUEUE_HARD:
                     raise ExhaustedError(
@@ -153,14 +183,12 @@ class AnimateSession:
                 reader.result()
             while self._notices:
                 yield self._notices.popleft()
-            if self._queue and (self._credit > 0 or self._unlimited):
-                pending = self._queue.popleft()
+            if jobs := self._next_jobs():
                 self._drained.set()
-                if self._max_age and not self._every and time.monotonic() - pending.arrived > self._max_age:
-                    self._drop(pending, pb.DROP_REASON_TOO_OLD)
-                    continue
-                for response in await self._frame(pending):
+                for response in await self._frames(jobs):
                     yield response
+                continue
+            if self._notices:
                 continue
             if self._finished and not self._queue:
                 break
@@ -178,13 +206,27 @@ class AnimateSession:
             )
         )
 
-    async def _frame(self, pending: Pending) -> list[pb.AnimateResponse]:
-        keyframe = self._keyframe or bool(self._interval and self._since_keyframe >= self._interval)
-        self._keyframe = False
-        self._credit -= 1
-        responses = await self._make_frame(Job(pending, keyframe))
-        self._since_keyframe = 1 if keyframe else self._since_keyframe + 1
-        self._sent += 1
+    def _next_jobs(self) -> list[Job]:
+        """Poses whose turn has come: they have credit, and are not too old."""
+        jobs: list[Job] = []
+        while self._queue and len(jobs) < self._maker.batch:
+            if self._credit <= 0 and not self._unlimited:
+                break
+            pending = self._queue.popleft()
+            if self._max_age and not self._every and time.monotonic() - pending.arrived > self._max_age:
+                self._drop(pending, pb.DROP_REASON_TOO_OLD)
+                continue
+            due = bool(self._interval and self._since_keyframe >= self._interval)
+            keyframe = self._keyframe or due
+            self._keyframe = False
+            self._since_keyframe = 1 if keyframe else self._since_keyframe + 1
+            self._credit -= 1
+            jobs.append(Job(pending, keyframe))
+        return jobs
+
+    async def _frames(self, jobs: list[Job]) -> list[pb.AnimateResponse]:
+        responses = await self._maker.make(jobs)
+        self._sent += len(jobs)
         return responses
 
     async def _wait_for_change(self, reader: asyncio.Task[None]) -> bool:
@@ -200,16 +242,16 @@ class AnimateSession:
             change.cancel()
 
 
-def check_policy(policy: pb.DeliveryPolicy) -> pb.DeliveryPolicy:
+def check_policy(policy: pb.DeliveryPolicy, max_credit: int = MAX_CREDIT) -> pb.DeliveryPolicy:
     """The policy granted: defaults filled in, credit capped."""
     mode = policy.mode or pb.DELIVERY_MODE_LATEST
     if mode not in (pb.DELIVERY_MODE_LATEST, pb.DELIVERY_MODE_EVERY):
         raise InvalidInputError("Unknown delivery mode.", reason="BAD_START")
     granted = pb.DeliveryPolicy(
-        mode=mode, initial_credit=min(policy.initial_credit or DEFAULT_CREDIT, MAX_CREDIT)
+        mode=mode, initial_credit=min(policy.initial_credit or DEFAULT_CREDIT, max_credit)
     )
     if policy.HasField("max_age"):
-        if policy.max_age.ToTimedelta().total_seconds() < 0:
+        if policy.max_age.seconds < 0 or policy.max_age.nanos < 0:
             raise PreconditionError("max_age cannot be negative.", reason="BAD_START")
         granted.max_age.CopyFrom(policy.max_age)
     return granted

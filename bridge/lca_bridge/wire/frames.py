@@ -1,8 +1,7 @@
-"""Gaussian frame codecs: posed Gaussians to bytes and back, float32 or quantised, raw or zstd.
+"""Gaussian frames as bytes: what they mean (:class:`Layout`) and how a client reads them.
 
-The server encodes with :func:`encode_frame`, a client decodes with :class:`FrameDecoder`; both follow one
-:class:`Layout`, the plain-data twin of ``lca.v1.GaussianLayout``. Planes are little endian, component by
-component.
+Payloads of one stream go in, posed Gaussians come out of :class:`FrameDecoder`; the other direction is
+``encode.py``. Both follow one :class:`Layout`, the plain-data twin of ``lca.v1.GaussianLayout``.
 Nothing received is trusted: sizes come from the layout, and a compressed payload is opened only if it
 promises, and keeps to, exactly that size.
 """
@@ -10,6 +9,7 @@ promises, and keeps to, exactly that size.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from types import ModuleType
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lca.errors import DataLossError, InvalidInputError, PreconditionError, UnimplementedError
+from lca_bridge.wire.delta import undo_delta
 from lca_bridge.wire.skin import PosedSplats
 
 SH_C0 = 0.28209479177387814
@@ -39,6 +40,7 @@ class Codec(IntEnum):
 
     RAW = 1
     ZSTD = 2
+    DELTA_ZSTD = 3
 
 
 class Kind(IntEnum):
@@ -62,7 +64,7 @@ class Component(IntEnum):
     INT8 = 4
 
 
-_DTYPES: dict[Component, np.dtype[Any]] = {
+DTYPES: dict[Component, np.dtype[Any]] = {
     Component.FLOAT32: np.dtype("<f4"),
     Component.UINT16: np.dtype("<u2"),
     Component.UINT8: np.dtype("u1"),
@@ -72,7 +74,7 @@ _DTYPES: dict[Component, np.dtype[Any]] = {
 
 @dataclass(frozen=True)
 class Attribute:
-    """One planar attribute: value = raw * scale + offset; positions in UINT16 use the frame's box."""
+    """One attribute: value = raw * scale + offset; positions in UINT16 use the frame's box."""
 
     kind: Kind
     component: Component
@@ -84,16 +86,21 @@ class Attribute:
     @property
     def bytes_per_gaussian(self) -> int:
         """Size of one Gaussian's share."""
-        return self.count * _DTYPES[self.component].itemsize
+        return self.count * DTYPES[self.component].itemsize
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the bytes of a stream's frames mean."""
+    """What the bytes of a stream's frames mean.
+
+    ``gaussian_major``: an attribute lies as (count of Gaussians, components) in memory; otherwise as planes,
+    (components, count of Gaussians).
+    """
 
     encoding: Encoding
     gaussian_count: int
     attributes: tuple[Attribute, ...]
+    gaussian_major: bool = False
 
     def sent(self, keyframe: bool) -> tuple[Attribute, ...]:
         """Attributes present in a frame, in order."""
@@ -103,10 +110,27 @@ class Layout:
         """Bytes of an uncompressed frame."""
         return self.gaussian_count * sum(a.bytes_per_gaussian for a in self.sent(keyframe))
 
+    def parts(self, keyframe: bool) -> Iterator[tuple[Attribute, slice]]:
+        """Every attribute of a frame with its bytes."""
+        start = 0
+        for attribute in self.sent(keyframe):
+            stop = start + self.gaussian_count * attribute.bytes_per_gaussian
+            yield attribute, slice(start, stop)
+            start = stop
+
+    def typed(self, attribute: Attribute, raw: np.ndarray) -> np.ndarray:
+        """The bytes of one attribute as numbers: (N, count), or (count, N) planes."""
+        n, values = self.gaussian_count, raw.view(DTYPES[attribute.component])
+        return values.reshape((n, attribute.count) if self.gaussian_major else (attribute.count, n))
+
 
 @dataclass(frozen=True)
 class EncodedFrame:
-    """A payload and what opens it; ``box`` is min xyz, max xyz (6 values) of quantised positions."""
+    """A payload and what opens it.
+
+    ``box`` is min xyz, max xyz (6 values) of quantised positions. ``frame_id`` and ``base_frame_id`` matter
+    to DELTA_ZSTD only: a frame that is no key frame holds the difference to frame ``base_frame_id``.
+    """
 
     keyframe: bool
     codec: Codec
@@ -114,6 +138,8 @@ class EncodedFrame:
     crc32: int
     box: tuple[float, ...]
     payload: bytes | memoryview
+    frame_id: int = 0
+    base_frame_id: int = 0
 
 
 def make_layout(encoding: Encoding, gaussian_count: int, sh_bands: int = 1) -> Layout:
@@ -142,79 +168,7 @@ def make_layout(encoding: Encoding, gaussian_count: int, sh_bands: int = 1) -> L
             Attribute(Kind.OPACITY, Component.UINT8, 1, 1 / 255, 0.0, static),
             Attribute(Kind.COLOR, Component.UINT8, 3, 1 / 255, 0.0, static),
         )
-    return Layout(encoding, gaussian_count, attributes)
-
-
-def encode_frame(
-    layout: Layout, splats: PosedSplats, *, keyframe: bool = True, codec: Codec = Codec.RAW, level: int = 1
-) -> EncodedFrame:
-    """Encode one frame.
-
-    Args:
-        layout: from :func:`make_layout`; its count must match ``splats``.
-        keyframe: include the static attributes.
-        codec: compression; ``level`` is zstd's (1 is right: higher levels cost time and save nothing here).
-    """
-    n = layout.gaussian_count
-    if len(splats.means) != n:
-        raise InvalidInputError(f"The frame has {len(splats.means)} Gaussians, its layout {n}.")
-    box: tuple[float, ...] = ()
-    raw = np.empty(layout.decoded_size(keyframe), np.uint8)
-    start = 0
-    for attribute in layout.sent(keyframe):
-        dtype = _DTYPES[attribute.component]
-        stop = start + n * attribute.bytes_per_gaussian
-        plane = raw[start:stop].view(dtype).reshape(attribute.count, n)
-        values = np.ascontiguousarray(_values(attribute, splats).T, np.float32)
-        if attribute.component is Component.FLOAT32:
-            plane[:] = values
-        elif attribute.kind is Kind.POSITION and attribute.component is Component.UINT16:
-            low, high = values.min(1), values.max(1)
-            box = (*map(float, low), *map(float, high))
-            _quantise(plane, values, np.maximum(high - low, 1e-9)[:, None] / 65535, low[:, None])
-        else:
-            _quantise(plane, values, attribute.scale, attribute.offset)
-        start = stop
-    payload = raw.tobytes()
-    if codec is Codec.ZSTD:
-        payload = _zstandard().ZstdCompressor(level=level).compress(payload)
-    return EncodedFrame(keyframe, codec, len(raw), zlib.crc32(payload), box, payload)
-
-
-def _quantise(
-    plane: np.ndarray, values: np.ndarray, scale: float | np.ndarray, offset: float | np.ndarray
-) -> None:
-    """plane = round((values - offset) / scale), clamped to its type; ``values`` is overwritten."""
-    limits = np.iinfo(plane.dtype)
-    if values.base is not None or not values.flags.writeable:
-        values = values.copy()
-    values -= offset
-    values *= 1 / scale
-    np.rint(values, out=values)
-    np.clip(values, limits.min, limits.max, out=values)
-    plane[:] = values
-
-
-def _values(attribute: Attribute, splats: PosedSplats) -> np.ndarray:
-    """(N, count) numbers an attribute stands for."""
-    match attribute.kind:
-        case Kind.POSITION:
-            return splats.means
-        case Kind.ROTATION:
-            if attribute.component is Component.FLOAT32:
-                return splats.quats
-            # Any length is allowed, so the largest component gets the full range: up to twice the precision.
-            return splats.quats / np.abs(splats.quats).max(1, keepdims=True)
-        case Kind.SCALE:
-            return splats.scales
-        case Kind.LOG_SCALE:
-            return np.log(splats.scales)
-        case Kind.OPACITY:
-            return splats.opacities[:, None]
-        case Kind.COLOR:
-            return 0.5 + SH_C0 * splats.sh[:, 0]
-        case _:
-            return splats.sh.reshape(len(splats.sh), -1)
+    return Layout(encoding, gaussian_count, attributes, gaussian_major=encoding is Encoding.FLOAT32)
 
 
 class FrameDecoder:
@@ -225,62 +179,104 @@ class FrameDecoder:
             raise InvalidInputError("The frame layout has no valid Gaussian count.", reason="MALFORMED_FRAME")
         self._layout = layout
         self._static: dict[Kind, np.ndarray] = {}
+        self._base: tuple[int, dict[Kind, np.ndarray]] | None = None
 
     def decode(self, frame: EncodedFrame) -> PosedSplats:
-        """Decode one frame.
+        """Decode one frame. Float32 arrays are views of the payload (read-only); the others are new, except
+        that static attributes are the same arrays in every frame.
 
         Raises:
             DataLossError: the payload does not match its checksum.
             InvalidInputError: ``MALFORMED_FRAME`` or ``DECODED_SIZE_EXCEEDED``.
-            PreconditionError: ``KEYFRAME_NEEDED``; a static attribute was never received: request a key
-                frame.
+            PreconditionError: ``KEYFRAME_NEEDED``; a static attribute, or the frame a difference refers to,
+                was never received: request a key frame.
         """
-        raw = np.frombuffer(open_payload(frame, self._layout.decoded_size(frame.keyframe)), np.uint8)
+        opened = open_payload(frame, self._layout.decoded_size(frame.keyframe))
+        raw = np.frombuffer(opened, np.uint8)
+        if frame.codec is Codec.DELTA_ZSTD:
+            raw = self._undo_delta(frame, raw)
+        return self.read(raw, frame.keyframe, frame.box)
+
+    def _undo_delta(self, frame: EncodedFrame, raw: np.ndarray) -> np.ndarray:
+        if not frame.keyframe:
+            if self._base is None or self._base[0] != frame.base_frame_id:
+                raise PreconditionError(
+                    "The frame this one builds on is not here; request a key frame.", reason="KEYFRAME_NEEDED"
+                )
+            base, whole = self._base[1], np.empty_like(raw)
+            for attribute, at in self._layout.parts(False):
+                width = DTYPES[attribute.component].itemsize
+                whole[at] = undo_delta(raw[at], base[attribute.kind], width)
+            raw = whole
+        parts = {attribute.kind: raw[at] for attribute, at in self._layout.parts(frame.keyframe)}
+        self._base = (frame.frame_id, parts)
+        return raw
+
+    def read(self, raw: np.ndarray, keyframe: bool, box: tuple[float, ...]) -> PosedSplats:
+        """Posed Gaussians of the uncompressed bytes (decoded_size,) uint8 of one frame; raises as
+        :meth:`decode`."""
+        if raw.size != self._layout.decoded_size(keyframe):
+            raise InvalidInputError("A frame has the wrong size.", reason="MALFORMED_FRAME")
         values: dict[Kind, np.ndarray] = dict(self._static)
-        n, start = self._layout.gaussian_count, 0
-        for attribute in self._layout.sent(frame.keyframe):
-            stop = start + n * attribute.bytes_per_gaussian
-            plane = raw[start:stop].view(_DTYPES[attribute.component]).reshape(attribute.count, n)
-            values[attribute.kind] = self._decode_plane(attribute, plane, frame.box)
+        for attribute, at in self._layout.parts(keyframe):
+            typed = self._layout.typed(attribute, raw[at])
+            if self._layout.gaussian_major:
+                typed = typed.T
+            value = _values(attribute, typed, box)
             if attribute.is_static:
-                self._static[attribute.kind] = values[attribute.kind]
-            start = stop
+                value = value.copy() if value.base is not None else value
+                value.flags.writeable = False
+                self._static[attribute.kind] = value
+            values[attribute.kind] = value
         missing = [a.kind.name for a in self._layout.attributes if a.kind not in values]
         if missing:
             raise PreconditionError(
                 f"A key frame with {', '.join(missing).lower()} is needed first; request one.",
                 reason="KEYFRAME_NEEDED",
             )
-        return _assemble(values)
-
-    @staticmethod
-    def _decode_plane(attribute: Attribute, plane: np.ndarray, box: tuple[float, ...]) -> np.ndarray:
-        if attribute.kind is Kind.POSITION and attribute.component is Component.UINT16:
-            if len(box) != 6 or not np.isfinite(box).all():
-                raise InvalidInputError("A quantised frame has no box.", reason="MALFORMED_FRAME")
-            low, high = np.array(box[:3], np.float32), np.array(box[3:], np.float32)
-            step = np.maximum(high - low, np.float32(1e-9)) / 65535
-            return plane.T * step + low
-        if attribute.component is Component.FLOAT32:
-            return np.ascontiguousarray(plane.T)
-        return plane.T * np.float32(attribute.scale) + np.float32(attribute.offset)
+        n = self._layout.gaussian_count
+        return PosedSplats(
+            means=values[Kind.POSITION],
+            quats=values[Kind.ROTATION],
+            scales=values[Kind.SCALE] if Kind.SCALE in values else values[Kind.LOG_SCALE],
+            opacities=values[Kind.OPACITY][:, 0],
+            sh=values[Kind.SH if Kind.SH in values else Kind.COLOR].reshape(n, -1, 3),
+        )
 
 
-def _assemble(values: dict[Kind, np.ndarray]) -> PosedSplats:
-    quats = values[Kind.ROTATION].astype(np.float32, copy=False)
-    norm = np.linalg.norm(quats, axis=1, keepdims=True)
-    if Kind.SH in values:
-        sh = values[Kind.SH].reshape(len(quats), -1, 3)
-    else:
-        sh = ((values[Kind.COLOR] - np.float32(0.5)) / np.float32(SH_C0))[:, None]
-    scales = values[Kind.SCALE] if Kind.SCALE in values else np.exp(values[Kind.LOG_SCALE])
-    return PosedSplats(
-        means=np.ascontiguousarray(values[Kind.POSITION], np.float32),
-        quats=quats / np.maximum(norm, np.float32(1e-12)),
-        scales=np.ascontiguousarray(scales, np.float32),
-        opacities=np.ascontiguousarray(values[Kind.OPACITY][:, 0], np.float32),
-        sh=np.ascontiguousarray(sh, np.float32),
-    )
+def _values(attribute: Attribute, planes: np.ndarray, box: tuple[float, ...]) -> np.ndarray:
+    """(N, count) float32 of (count, N) numbers: positions, unit rotations, linear scales, opacities, SH.
+
+    Planes are turned into rows one component at a time: strided writes of whole planes are several times
+    faster than numpy's transposing copies.
+    """
+    if attribute.component is Component.FLOAT32:
+        return planes.T
+    count, n = planes.shape
+    out = np.empty((n, count), np.float32)
+    if attribute.kind is Kind.POSITION:
+        if len(box) != 6 or not np.isfinite(box).all():
+            raise InvalidInputError("A quantised frame has no box.", reason="MALFORMED_FRAME")
+        low, high = np.array(box[:3], np.float32), np.array(box[3:], np.float32)
+        step = np.maximum(high - low, np.float32(1e-9)) / np.float32(65535)
+        for c in range(count):
+            np.add(planes[c] * step[c], low[c], out=out[:, c])
+        return out
+    if attribute.kind is Kind.ROTATION:
+        turns = planes.astype(np.float32)
+        inverse = 1 / np.maximum(np.sqrt(np.einsum("cn,cn->n", turns, turns)), np.float32(1e-12))
+        for c in range(count):
+            np.multiply(turns[c], inverse, out=out[:, c])
+        return out
+    values = planes * np.float32(attribute.scale)
+    values += np.float32(attribute.offset)
+    if attribute.kind is Kind.LOG_SCALE:
+        np.exp(values, out=values)
+    elif attribute.kind is Kind.COLOR:
+        values -= np.float32(0.5)
+        values /= np.float32(SH_C0)
+    out[:] = values.T
+    return out
 
 
 def open_payload(frame: EncodedFrame, expected: int) -> bytes | memoryview:
@@ -292,7 +288,7 @@ def open_payload(frame: EncodedFrame, expected: int) -> bytes | memoryview:
         )
     if zlib.crc32(frame.payload) != frame.crc32:
         raise DataLossError("A frame does not match its checksum; request a key frame.")
-    if frame.codec is Codec.ZSTD:
+    if frame.codec in (Codec.ZSTD, Codec.DELTA_ZSTD):
         return decompress_exactly(frame.payload, expected)
     if frame.codec is not Codec.RAW or len(frame.payload) != expected:
         raise InvalidInputError("A frame is cut short or oddly packed.", reason="MALFORMED_FRAME")
@@ -309,7 +305,7 @@ def decompress_exactly(data: bytes | memoryview, expected: int) -> bytes:
         InvalidInputError: ``DECODED_SIZE_EXCEEDED`` or ``MALFORMED_FRAME``.
         UnimplementedError: the zstandard package is missing.
     """
-    zstandard = _zstandard()
+    zstandard = zstandard_module()
     window = max(1 << 20, 1 << (max(expected, 1) - 1).bit_length())
     try:
         header = zstandard.get_frame_parameters(bytes(data[:32]))
@@ -330,7 +326,8 @@ def decompress_exactly(data: bytes | memoryview, expected: int) -> bytes:
     return out
 
 
-def _zstandard() -> ModuleType:
+def zstandard_module() -> ModuleType:
+    """The zstandard package; UnimplementedError ``NO_ZSTD`` without it."""
     try:
         import zstandard
     except ImportError:

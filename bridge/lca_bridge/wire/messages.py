@@ -5,6 +5,7 @@ Both ends of the wire import this, so a message is written and read by the same 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -33,6 +34,15 @@ POSE_SHAPES: dict[str, tuple[int, ...]] = {
     "light": (9, 3),
 }
 """Shape of every array of a pose frame, by proto field."""
+POSE_LIMIT = 1e4
+READABLE: dict[Component, set[Kind]] = {
+    Component.FLOAT32: {Kind.POSITION, Kind.ROTATION, Kind.SCALE, Kind.OPACITY, Kind.SH},
+    Component.UINT16: {Kind.POSITION, Kind.LOG_SCALE},
+    Component.UINT8: {Kind.OPACITY, Kind.COLOR},
+    Component.INT8: {Kind.ROTATION},
+}
+"""Number types a reader has formulas for."""
+_POSE_SIZES = {name: math.prod(shape) for name, shape in POSE_SHAPES.items()}
 
 
 def _malformed(why: str) -> InvalidInputError:
@@ -46,6 +56,7 @@ def layout_to_proto(layout: Layout) -> gaussian_pb2.GaussianLayout:
     return gaussian_pb2.GaussianLayout(
         encoding=int(layout.encoding),  # type: ignore[arg-type]
         gaussian_count=layout.gaussian_count,
+        gaussian_major=layout.gaussian_major,
         attributes=[
             gaussian_pb2.GaussianAttribute(
                 kind=int(a.kind),  # type: ignore[arg-type]
@@ -90,7 +101,13 @@ def layout_from_proto(message: gaussian_pb2.GaussianLayout) -> Layout:
         raise _malformed("incomplete layout")
     if len({Kind.COLOR, Kind.SH} & set(kinds)) != 1 or not 0 < message.gaussian_count <= MAX_GAUSSIANS:
         raise _malformed("incomplete layout")
-    return Layout(encoding, message.gaussian_count, attributes)
+    if any(a.kind not in READABLE[a.component] for a in attributes):
+        raise _malformed("unknown number type")
+    if any(not (abs(a.scale) < 1e6 and abs(a.offset) < 1e6) for a in attributes):
+        raise _malformed("impossible scale")
+    if message.gaussian_major and any(a.component is not Component.FLOAT32 for a in attributes):
+        raise _malformed("unknown order")
+    return Layout(encoding, message.gaussian_count, attributes, message.gaussian_major)
 
 
 def frame_to_protos(
@@ -109,6 +126,7 @@ def frame_to_protos(
             message.codec = int(frame.codec)  # type: ignore[assignment]
             message.decoded_size = frame.decoded_size
             message.crc32 = frame.crc32
+            message.base_frame_id = frame.base_frame_id
             message.box.extend(frame.box)
         yield message
 
@@ -123,7 +141,7 @@ class FrameAssembler:
         self._parts: list[bytes] = []
         self._received = 0
 
-    def add(self, message: gaussian_pb2.GaussianFrame) -> EncodedFrame | None:
+    def add(self, message: gaussian_pb2.GaussianFrame, frame_id: int = 0) -> EncodedFrame | None:
         """The whole frame with its last message, else None; InvalidInputError if the pieces do not fit."""
         if message.payload_offset == 0:
             self._head, self._parts, self._received = message, [], 0
@@ -148,7 +166,16 @@ class FrameAssembler:
             codec = Codec(head.codec)
         except ValueError:
             raise _malformed("unknown compression") from None
-        return EncodedFrame(head.keyframe, codec, head.decoded_size, head.crc32, tuple(head.box), payload)
+        return EncodedFrame(
+            keyframe=head.keyframe,
+            codec=codec,
+            decoded_size=head.decoded_size,
+            crc32=head.crc32,
+            box=tuple(head.box),
+            payload=payload,
+            frame_id=frame_id,
+            base_frame_id=head.base_frame_id,
+        )
 
 
 def pose_to_proto(
@@ -184,17 +211,19 @@ def pose_from_proto(message: motion_pb2.PoseFrame) -> dict[str, np.ndarray]:
     """
     arrays: dict[str, np.ndarray] = {}
     for name, shape in POSE_SHAPES.items():
-        values = np.array(getattr(message, name), np.float32)
-        size = int(np.prod(shape))
-        if not values.size:
-            if name == "light":
-                continue
-            values = np.zeros(size, np.float32)
-        if values.size != size:
-            raise InvalidInputError(f"{name} has {values.size} values; it needs {size}.", reason="BAD_POSE")
-        if not np.isfinite(values).all():
-            raise InvalidInputError(f"{name} holds a value that is not finite.", reason="BAD_POSE")
-        if np.abs(values).max() > 1e4:
+        given = getattr(message, name)
+        size = _POSE_SIZES[name]
+        if not given:
+            if name != "light":
+                arrays[name] = np.zeros(shape, np.float32)
+            continue
+        if len(given) != size:
+            raise InvalidInputError(f"{name} has {len(given)} values; it needs {size}.", reason="BAD_POSE")
+        values = np.array(given, np.float32)
+        largest = np.abs(values).max()
+        if not largest <= POSE_LIMIT:  # also NaN
+            if not np.isfinite(values).all():
+                raise InvalidInputError(f"{name} holds a value that is not finite.", reason="BAD_POSE")
             raise InvalidInputError(f"{name} holds a value beyond +-10000.", reason="BAD_POSE")
         arrays[name] = values.reshape(shape)
     return arrays

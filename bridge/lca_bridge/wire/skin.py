@@ -7,6 +7,7 @@ exporter run it as it is.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,30 +89,44 @@ def multiply_quaternions(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     )
 
 
+@functools.lru_cache(maxsize=8)
+def _generations(parents: tuple[int, ...]) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """(joints, their parents) of every depth below the roots: one tree level at a time can be vectorised."""
+    depth: list[int] = []
+    for parent in parents:
+        depth.append(0 if parent < 0 else depth[parent] + 1)
+    levels = np.array(depth)
+    rows = (np.flatnonzero(levels == level) for level in range(1, max(depth, default=0) + 1))
+    return tuple((joints, np.array(parents)[joints]) for joints in rows)
+
+
 def joint_transforms(
     joints: np.ndarray, parents: np.ndarray, rotations: np.ndarray, translation: np.ndarray
 ) -> np.ndarray:
-    """Skinning matrices of a kinematic tree.
+    """Skinning matrices of a kinematic tree, of one frame or of many at once.
 
     Args:
         joints: (J, 3) rest positions.
         parents: (J,) parent indices, -1 for the root, parents first.
-        rotations: (J, 3, 3) local rotations.
-        translation: (3,) added last.
+        rotations: (..., J, 3, 3) local rotations.
+        translation: (..., 3) added last.
 
     Returns:
-        (J, 4, 4) float64 ``A`` with ``x_posed = A_j x_rest``; identity for the rest pose.
+        (..., J, 4, 4) float64 ``A`` with ``x_posed = A_j x_rest``; identity for the rest pose.
     """
-    rest = np.asarray(joints, np.float64)
-    world = np.zeros((len(rest), 4, 4))
-    world[:, 3, 3] = 1
-    for j, parent in enumerate(parents):
-        if parent < 0:
-            world[j, :3, :3], world[j, :3, 3] = rotations[j], rest[j]
-        else:
-            world[j, :3, :3] = world[parent, :3, :3] @ rotations[j]
-            world[j, :3, 3] = world[parent, :3, :3] @ (rest[j] - rest[parent]) + world[parent, :3, 3]
-    world[:, :3, 3] += np.asarray(translation, np.float64) - np.einsum("jab,jb->ja", world[:, :3, :3], rest)
+    rest, local = np.asarray(joints, np.float64), np.asarray(rotations, np.float64)
+    up = np.asarray(parents)
+    world = np.zeros((*local.shape[:-2], 4, 4))
+    world[..., 3, 3] = 1
+    roots = np.flatnonzero(up < 0)
+    world[..., roots, :3, :3], world[..., roots, :3, 3] = local[..., roots, :, :], rest[roots]
+    for rows, above in _generations(tuple(up.tolist())):
+        turn = world[..., above, :3, :3]
+        world[..., rows, :3, :3] = turn @ local[..., rows, :, :]
+        reach = (turn @ (rest[rows] - rest[above])[..., None])[..., 0]
+        world[..., rows, :3, 3] = reach + world[..., above, :3, 3]
+    back = (world[..., :3, :3] @ rest[..., None])[..., 0]
+    world[..., :3, 3] += np.asarray(translation, np.float64)[..., None, :] - back
     return world
 
 
@@ -131,23 +146,34 @@ class BakedRig:
         self._groups = [(j, np.flatnonzero(heaviest == j)) for j in np.unique(heaviest)]
         self._correctives = package.correctives
         self._pose_deltas: np.ndarray | None = None
+        self._basis = np.zeros((0, 9 * (NUM_JOINTS - 1)))
         if self._correctives is not None and len(self._correctives.pose_basis):
             c = self._correctives
+            self._basis = c.pose_basis.astype(np.float64)
             parts = (c.pose_means, c.pose_quats, c.pose_log_scales, c.pose_sh0)
             stacked = np.concatenate([part.astype(np.float32) for part in parts], 2)
             self._pose_deltas = stacked.reshape(len(stacked), -1)
 
+    def coefficients(self, rotations: np.ndarray) -> np.ndarray:
+        """(..., C) float32 weights of the pose components for local ``rotations`` (..., J, 3, 3)."""
+        c = self._correctives
+        if c is None or not len(c.pose_basis):
+            return np.zeros((*rotations.shape[:-3], 0), np.float32)
+        feature = (rotations[..., 1:, :, :] - np.eye(3)).reshape(*rotations.shape[:-3], -1)
+        return ((feature - c.pose_mean) @ self._basis.T).astype(np.float32)
+
     def canonical(self, rotations: np.ndarray, arkit: np.ndarray) -> PosedSplats:
         """Gaussians at rest with the correctives of ``rotations`` (J, 3, 3) and ``arkit`` (52,) added."""
+        return self._corrected(self.coefficients(rotations), arkit)
+
+    def _corrected(self, coefficients: np.ndarray, arkit: np.ndarray) -> PosedSplats:
         base, c = self.package.canonical, self._correctives
         if c is None:
             return PosedSplats(base.means, _unit(base.quats), base.scales, base.opacities, base.sh)
         n = self.package.gaussian_count
         delta = np.zeros((n, 13), np.float32)
         if self._pose_deltas is not None:
-            feature = (rotations[1:] - np.eye(3)).reshape(-1)
-            coefficients = c.pose_basis.astype(np.float64) @ (feature - c.pose_mean)
-            delta += (coefficients.astype(np.float32) @ self._pose_deltas).reshape(n, 13)
+            delta += (coefficients @ self._pose_deltas).reshape(n, 13)
         for k in np.flatnonzero(arkit):
             rows = c.arkit_rows(int(k))
             # an index is unique inside a shape (checked on read), so a plain += adds every entry
@@ -185,12 +211,30 @@ class BakedRig:
         rotations = local_rotations(joint_rotations, gaze)
         weights = np.zeros(NUM_ARKIT) if arkit is None else _checked("arkit", arkit, (NUM_ARKIT,))
         shift = np.zeros(3) if translation is None else _checked("translation", translation, (3,))
-        rest = self.canonical(rotations, weights)
         skin = self.package.skinning
         transforms = joint_transforms(skin.joints, skin.parents, rotations, shift)
+        return self.apply(transforms, self.coefficients(rotations), weights)
+
+    def apply(self, transforms: np.ndarray, coefficients: np.ndarray, arkit: np.ndarray) -> PosedSplats:
+        """Skin with given joint matrices: what a service's correction frames hold.
+
+        Args:
+            transforms: (55, 3 or 4, 4), ``x_posed = A_j x_rest``, root translation included.
+            coefficients: (C,) of the pose components.
+            arkit: (52,) weights.
+
+        Raises:
+            InvalidInputError: ``BAD_POSE``; they are not of this avatar.
+        """
+        matrices = _checked("transforms", transforms[:, :3], (NUM_JOINTS, 3, 4))
+        count = 0 if self._correctives is None else len(self._correctives.pose_basis)
+        rest = self._corrected(
+            _checked("coefficients", coefficients, (count,)).astype(np.float32),
+            _checked("arkit", arkit, (NUM_ARKIT,)),
+        )
         return PosedSplats(
-            means=_transform_points(rest.means, self._weights, transforms),
-            quats=_unit(multiply_quaternions(self._blended_quaternions(transforms), rest.quats)),
+            means=_transform_points(rest.means, self._weights, matrices),
+            quats=_unit(multiply_quaternions(self._blended_quaternions(matrices), rest.quats)),
             scales=rest.scales,
             opacities=rest.opacities,
             sh=rest.sh,
