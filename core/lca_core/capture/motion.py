@@ -92,7 +92,7 @@ def capture_motion(
         focal_px = tracks_focal(foreign, clip.size)
     weights = FitWeights() if foreign is None else TRACKED_WEIGHTS
     fit = fit_body(
-        FitBody(BodyModel.load(), seed),
+        FitBody(BodyModel.load(), seed, own_links=foreign is None),
         targets,
         focal_px=focal_px or clip.focal_px,
         height_m=height_m if person is None else None,

@@ -123,7 +123,7 @@ def capture_clip(
     expression, gaze = read_faces(seen, chosen)
     targets = build_targets(chosen, masks, clip.sizes[index], seed, expression=expression)
     fit = fit_body(
-        FitBody(body, seed),
+        FitBody(body, seed, own_links=foreign is None),
         targets,
         focal_px=focal_px or clip.focal_px,
         height_m=height_m,
