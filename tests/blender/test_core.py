@@ -1,4 +1,5 @@
-"""The half of the add-on without bpy: binding laws, rest frames, rig description, endpoints, jobs."""
+"""The half of the add-on without bpy: following, names, the board, rest frames, the rig
+description, endpoints, jobs."""
 
 from __future__ import annotations
 
@@ -16,57 +17,80 @@ from hypothesis import strategies as st
 
 from lca.errors import CancelledError, InvalidInputError
 from lca_bridge.wire.package import read_package
-from lca_bridge.wire.skin import multiply_quaternions, quaternions, rotation_matrices
+from lca_core.body.names import ARKIT_NAMES
 from lca_core.body.rig import default_rig
 
 ADDON = Path(__file__).parents[2] / "blender_addon"
 sys.path.insert(0, str(ADDON))
 
-from lca_avatars.core import bind, endpoint, frames, jobs, rig_info  # noqa: E402
+from lca_avatars.core import board, control_names, endpoint, follow, frames, jobs, rig_info  # noqa: E402
 
 seeds = st.integers(0, 2**31)
 
 
-def scene(seed: int, splats: int = 40) -> tuple[np.ndarray, ...]:
-    """Random triangles that are not slivers, with splats near them."""
+@settings(max_examples=40, deadline=None)
+@given(seeds)
+def test_turn_shares_build_the_weighted_mean(seed: int) -> None:
+    """Slerping about one axis with the shares gives the weighted mean angle of the three heaviest."""
     rng = np.random.default_rng(seed)
-    corners = rng.uniform(-1, 1, (12, 1, 3)) + np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0]])
-    corners = np.einsum("fij,fkj->fki", rotation_matrices(rng.normal(size=(12, 3))), corners)
-    vertices = corners.reshape(-1, 3) + rng.normal(0, 0.01, (36, 3))
-    tri = np.arange(36).reshape(12, 3)[rng.integers(0, 12, splats)]
-    bary = rng.dirichlet([1, 1, 1], splats)
-    means = np.einsum("nk,nkd->nd", bary, vertices[tri]) + rng.normal(0, 0.02, (splats, 3))
-    quats = rng.normal(size=(splats, 4))
-    return means, quats / np.linalg.norm(quats, axis=1, keepdims=True), vertices, tri, bary
+    weights = np.sort(rng.dirichlet([1, 1, 1, 1], 20), 1)[:, ::-1]
+    angles = rng.normal(size=(20, 3))
+    second, third = follow.turn_shares(weights)
+    mean = angles[:, 0] + second * (angles[:, 1] - angles[:, 0])
+    mean = mean + third * (angles[:, 2] - mean)
+    expected = (weights[:, :3] * angles).sum(1) / weights[:, :3].sum(1)
+    assert np.abs(mean - expected).max() < 1e-5
 
 
-@settings(max_examples=40, deadline=None)
-@given(seeds)
-def test_attaching_to_the_rest_mesh_gives_the_rest_splats(seed: int) -> None:
-    means, quats, vertices, tri, bary = scene(seed)
-    back, turned = bind.attach(bind.bind(means, quats, vertices, tri, bary), vertices)
-    assert np.abs(back - means).max() < 1e-6
-    assert np.abs(np.abs((turned * quats).sum(1)) - 1).max() < 1e-6
+def test_the_face_carrier_holds_every_splat_that_a_shape_moves(template_lca: Path) -> None:
+    package = read_package(template_lca)
+    proxy = package.proxy
+    assert proxy is not None
+    face = follow.face_carrier(proxy)
+    assert np.array_equal(face.vertices[3:], proxy.vertices[face.source[3:]])
+    moved = np.zeros(len(proxy.vertices), bool)
+    moved[proxy.arkit_index] = True
+    riders = face.splat_triangle > 0
+    assert np.array_equal(riders, moved[proxy.bind_tri].any(1)) and 0.02 < riders.mean() < 0.6
+    theirs = face.source[face.triangles[face.splat_triangle[riders]]]
+    assert np.array_equal(theirs, proxy.bind_tri[riders])
+    # The stored inverse takes a triangle's own corners to (0, 0, 0), (1, 0, 0), (0, 1, 0).
+    corners = face.vertices[face.triangles].astype(float)
+    local = np.einsum("fij,fcj->fci", face.inverse[:, :3, :3], corners) + face.inverse[:, None, :3, 3]
+    assert np.abs(local - np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]])).max() < 2e-3
 
 
-@settings(max_examples=40, deadline=None)
-@given(seeds)
-def test_attached_splats_move_with_any_rigid_motion(seed: int) -> None:
-    means, quats, vertices, tri, bary = scene(seed)
-    rng = np.random.default_rng(seed + 1)
-    rotation, shift = rotation_matrices(rng.normal(size=3)), rng.normal(size=3)
-    moved, turned = bind.attach(bind.bind(means, quats, vertices, tri, bary), vertices @ rotation.T + shift)
-    assert np.abs(moved - (means @ rotation.T + shift)).max() < 1e-5
-    expected = multiply_quaternions(quaternions(rotation)[None], quats)
-    assert np.abs(np.abs((turned * expected).sum(1)) - 1).max() < 1e-5
+def test_importance_ranks_every_splat_once_and_big_solid_ones_first() -> None:
+    scales = np.array([[0.01, 0.01, 0.001], [0.001, 0.01, 0.01], [0.02, 0.02, 0.02], [0.001, 0.001, 0.001]])
+    rank = follow.importance_rank(scales, np.array([0.9, 0.5, 1.0, 1.0]))
+    assert rank.tolist() == [0.25, 0.5, 0.0, 0.75]
 
 
-def test_a_splat_on_a_triangle_without_area_is_refused() -> None:
-    means, quats, vertices, tri, bary = scene(0)
-    vertices = vertices.copy()
-    vertices[tri[0]] = vertices[tri[0, 0]]
-    with pytest.raises(InvalidInputError, match="without area"):
-        bind.bind(means, quats, vertices, tri, bary)
+def test_the_board_has_one_knob_per_shape_and_mirrors() -> None:
+    names = [n for n in ARKIT_NAMES if not n.startswith("eyeLook")]
+    axes = {name: board.knob_of(name) for name in names}
+    assert len({(a.bone, a.axis, a.sign) for a in axes.values()}) == len(names) == 44
+    assert {k.bone for k in board.knobs()} == {a.bone for a in axes.values()} | {board.EYES_KNOB}
+    for name, axis in axes.items():
+        other = board.knob_of(control_names.mirrored(name))
+        assert other.bone == control_names.mirrored(axis.bone)
+        across = -1.0 if axis.axis == "X" else 1.0
+        assert other.sign == (axis.sign * across if other.bone != axis.bone or across < 0 else axis.sign), (
+            name
+        )
+    places = [k.place for k in board.knobs()]
+    assert len(set(places)) == len(places)
+    with pytest.raises(KeyError):
+        board.knob_of("eyeLookUpLeft")
+
+
+def test_every_joint_has_a_control_of_its_own_that_flips() -> None:
+    names = control_names.controls_of(default_rig().joint_names)
+    assert len(set(names.values())) == 55
+    for joint, control in names.items():
+        assert names[control_names.mirrored(joint)] == control_names.mirrored(control)
+    with pytest.raises(KeyError):
+        control_names.control_of("tail")
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +102,8 @@ def test_the_rig_description_arrives_whole(rig: rig_info.RigInfo) -> None:
     source = default_rig()
     assert rig.joint_names == source.joint_names and rig.arkit_names == source.arkit_names
     assert [c.name for c in rig.controls] == [c.name for c in source.controls]
+    assert rig.name_maps == {k: dict(v) for k, v in source.name_maps.items()}
+    assert rig.limits["left_knee"].high == source.joints[source.joint_names.index("left_knee")].max_degrees
     assert {f.finger for f in rig.fingers} == {"index", "middle", "ring", "pinky", "thumb"}
 
 
@@ -93,6 +119,8 @@ def test_the_rig_description_arrives_whole(rig: rig_info.RigInfo) -> None:
         lambda r: r["fingers"][0].update(joints=["a", "b", "c"]),
         lambda r: r["fingers"][0].update(curl_axis=[0, 1]),
         lambda r: r.update(controls=[None]),
+        lambda r: r.update(name_maps=[1]),
+        lambda r: r["joints"][1].pop("min_degrees"),
     ],
 )
 def test_a_damaged_rig_description_is_refused(damage: Callable[[dict], object]) -> None:

@@ -8,7 +8,6 @@ turns the avatar upright in Blender's Z-up world; the data themselves stay as th
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import bpy
@@ -16,12 +15,10 @@ import numpy as np
 from mathutils import Matrix, Vector
 from numpy.typing import NDArray
 
-from ..core.frames import BoneFrames, Skeleton, eye_side
-from . import compat
+from ..core.frames import BoneFrames, Skeleton
+from . import bone_groups, compat
 
 Y_UP_TO_Z_UP = Matrix.Rotation(math.radians(90.0), 4, "X")
-BODY, FINGERS, FACE, CONTROLS, MECHANISM = "Body", "Finger joints", "Face joints", "Controls", "MCH"
-COLLECTIONS = (BODY, FINGERS, FACE, CONTROLS, MECHANISM)
 
 
 @dataclass(frozen=True)
@@ -33,33 +30,40 @@ class BoneSpec:
     head: NDArray[np.float64]
     rest: NDArray[np.float64]
     length: float
-    deform: bool
     collection: str
 
+    @property
+    def deform(self) -> bool:
+        """Whether the bone moves the mesh."""
+        return self.collection == bone_groups.DEFORM
 
-def joint_bones(skeleton: Skeleton, frames: BoneFrames, finger_joints: Collection[str]) -> list[BoneSpec]:
+
+def joint_bones(skeleton: Skeleton, frames: BoneFrames) -> list[BoneSpec]:
     """The deform bones, one per joint, in joint order."""
-    bones = []
-    for i, name in enumerate(skeleton.names):
-        parent = skeleton.parents[i]
-        face = eye_side(name) is not None or name == "jaw"
-        collection = FACE if face else FINGERS if name in finger_joints else BODY
-        bones.append(
-            BoneSpec(
-                name,
-                skeleton.names[parent] if parent >= 0 else None,
-                skeleton.joints[i],
-                frames.rest[i],
-                float(frames.lengths[i]),
-                True,
-                collection,
-            )
+    return [
+        BoneSpec(
+            name,
+            skeleton.names[parent] if parent >= 0 else None,
+            skeleton.joints[i],
+            frames.rest[i],
+            float(frames.lengths[i]),
+            bone_groups.DEFORM,
         )
-    return bones
+        for i, (name, parent) in enumerate(zip(skeleton.names, skeleton.parents, strict=True))
+    ]
 
 
 def build_armature(name: str, bones: list[BoneSpec], collection: bpy.types.Collection) -> bpy.types.Object:
-    """Create the armature object in ``collection``; leaves Blender in object mode with the rig active."""
+    """Create the armature object in ``collection``; leaves Blender in object mode with the rig active.
+
+    ``bones`` may come in any order; parents are found by name.
+
+    Raises:
+        ValueError: two bones share a name (Blender would rename one of them in silence).
+    """
+    names = [spec.name for spec in bones]
+    if len(set(names)) != len(names):
+        raise ValueError(f"bones named twice: {sorted({n for n in names if names.count(n) > 1})}")
     data = bpy.data.armatures.new(name)
     data.display_type = "STICK"
     rig = bpy.data.objects.new(name, data)
@@ -73,12 +77,17 @@ def build_armature(name: str, bones: list[BoneSpec], collection: bpy.types.Colle
     try:
         for spec in bones:
             _add_bone(data, spec)
+        for spec in bones:
+            if spec.parent is not None:
+                data.edit_bones[spec.name].parent = data.edit_bones[spec.parent]
     finally:
         bpy.ops.object.mode_set(mode="OBJECT")
-    groups = {title: data.collections.new(title) for title in COLLECTIONS}
+    groups = bone_groups.create(data)
     for spec in bones:
         groups[spec.collection].assign(data.bones[spec.name])
-    groups[MECHANISM].is_visible = False
+        palette = bone_groups.PALETTES.get(spec.collection)
+        if palette is not None:
+            rig.pose.bones[spec.name].color.palette = palette
     return rig
 
 
@@ -88,5 +97,3 @@ def _add_bone(data: bpy.types.Armature, spec: BoneSpec) -> None:
     bone.tail = Vector(spec.head + spec.rest[:, 1] * spec.length)
     bone.align_roll(Vector(spec.rest[:, 2]))
     bone.use_deform = spec.deform
-    if spec.parent is not None:
-        bone.parent = data.edit_bones[spec.parent]

@@ -19,6 +19,7 @@ _ATTRIBUTE_FIELD = {
     "QUATERNION": "value",
     "FLOAT_COLOR": "color",
     "FLOAT4": "value",
+    "FLOAT4X4": "value",
 }
 
 
@@ -59,8 +60,8 @@ def select_only(obj: bpy.types.Object) -> None:
     view_layer.objects.active = obj
 
 
-def write_attribute(data: Any, name: str, kind: str, values: NDArray[Any]) -> None:
-    """Create or overwrite one POINT attribute by a bulk copy.
+def write_attribute(data: Any, name: str, kind: str, values: NDArray[Any], domain: str = "POINT") -> None:
+    """Create or overwrite one attribute by a bulk copy.
 
     ``kind`` is Blender's data type; FLOAT4 falls back to FLOAT_COLOR where it does not exist (before 5.2).
     """
@@ -71,7 +72,7 @@ def write_attribute(data: Any, name: str, kind: str, values: NDArray[Any]) -> No
         data.attributes.remove(attribute)
         attribute = None
     if attribute is None:
-        attribute = data.attributes.new(name, kind, "POINT")
+        attribute = data.attributes.new(name, kind, domain)
     dtype = np.int32 if kind == "INT" else np.float32
     attribute.data.foreach_set(_ATTRIBUTE_FIELD[kind], np.ascontiguousarray(values, dtype).reshape(-1))
 
@@ -89,6 +90,29 @@ def set_modifier_input(modifier: bpy.types.Modifier, identifier: str, value: Any
         getattr(inputs, identifier).value = value
     else:
         modifier[identifier] = value
+
+
+def modifier_input(modifier: bpy.types.Modifier, identifier: str) -> Any:
+    """The value of a Geometry Nodes modifier input."""
+    inputs = getattr(getattr(modifier, "properties", None), "inputs", None)
+    return modifier[identifier] if inputs is None else getattr(inputs, identifier).value
+
+
+NATIVE_SPLATS = "GAUSSIAN_SPLAT"
+
+
+def has_native_splats() -> bool:
+    """Whether point clouds can be Gaussian splats that Blender itself draws (5.3); the type is asked."""
+    prop = bpy.types.PointCloud.bl_rna.properties.get("type")
+    return prop is not None and prop.type == "ENUM" and NATIVE_SPLATS in prop.enum_items
+
+
+def make_native_splats(cloud: Any) -> bool:
+    """Turn a point cloud with splat attributes into native splats where Blender has them; says whether."""
+    if not has_native_splats():
+        return False
+    cloud.type = NATIVE_SPLATS
+    return cloud.type == NATIVE_SPLATS
 
 
 def shader_tree(owner: Any) -> bpy.types.NodeTree:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which sliders an imported rig has, grouped for panels and for resetting.
 
-The avatar's ``rig.json`` is kept on the armature, so a saved file knows its own controls; two more are ours.
+The avatar's ``rig.json`` is kept on the armature, so a saved file knows its controls; a few more are ours.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import bpy
 
 from ..core.rig_info import Control, RigInfo, read_rig_text
+from . import limbs
+from .body import LIMITS_CONTROL
 from .face import LIDS_CONTROL
 from .gaze import FOLLOW_CONTROL
 
 RIG_TEXT = "lca_rig"
-OWN = (FOLLOW_CONTROL, LIDS_CONTROL)
-GROUPS = ("FACE", "FINGERS", "GAZE")
+OWN = (FOLLOW_CONTROL, LIDS_CONTROL, LIMITS_CONTROL, *map(limbs.slider, limbs.limbs()))
+GROUPS = ("FACE", "FINGERS", "GAZE", "BODY")
 
 
 def rig_info(rig: bpy.types.Object) -> RigInfo:
@@ -23,7 +25,7 @@ def rig_info(rig: bpy.types.Object) -> RigInfo:
 
 
 def sliders(rig: bpy.types.Object, group: str) -> list[Control]:
-    """Controls of one panel (FACE, FINGERS, GAZE) that the rig still has, in the order of the description."""
+    """Controls of one panel (FACE, FINGERS, GAZE, BODY) that the rig still has, in their given order."""
     found = [control for control in (*rig_info(rig).controls, *OWN) if control.name in rig]
     return [control for control in found if _panel(control) == group]
 
@@ -36,6 +38,6 @@ def reset(rig: bpy.types.Object, group: str) -> None:
 
 
 def _panel(control: Control) -> str:
-    if control in OWN or control.group == "Gaze":
-        return "GAZE"
+    if control.group in ("Gaze", "Body"):
+        return control.group.upper()
     return "FACE" if control.drives.startswith("blendShapes:") else "FINGERS"

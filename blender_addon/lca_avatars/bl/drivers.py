@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,27 @@ class RotationVariable:
     axis: str
 
 
-Variable = PropertyVariable | RotationVariable
+@dataclass(frozen=True)
+class LocationVariable:
+    """A driver variable that reads how far a bone was moved along one of its own axes, metres."""
+
+    name: str
+    rig: bpy.types.Object
+    bone: str
+    axis: str
+
+
+@dataclass(frozen=True)
+class DistanceVariable:
+    """A driver variable that reads the distance between the heads of two posed bones, metres."""
+
+    name: str
+    rig: bpy.types.Object
+    first: str
+    second: str
+
+
+Variable = PropertyVariable | RotationVariable | LocationVariable | DistanceVariable
 
 
 def add_control(owner: bpy.types.Object, control: Control) -> None:
@@ -50,7 +71,7 @@ def add_control(owner: bpy.types.Object, control: Control) -> None:
 
 
 def add_driver(
-    target: Any, path: str, variables: list[Variable], *, index: int = -1, expression: str | None = None
+    target: Any, path: str, variables: Sequence[Variable], *, index: int = -1, expression: str | None = None
 ) -> bpy.types.FCurve:
     """Drive ``target.path[index]`` by the sum of ``variables`` or by a simple ``expression`` of their names.
 
@@ -77,10 +98,18 @@ def _add_variable(driver: bpy.types.Driver, variable: Variable) -> None:
         entry.targets[0].id = variable.owner
         entry.targets[0].data_path = f'["{variable.property}"]'
         return
+    if isinstance(variable, DistanceVariable):
+        entry.type = "LOC_DIFF"
+        for target, bone in zip(entry.targets, (variable.first, variable.second), strict=True):
+            target.id, target.bone_target = variable.rig, bone
+        return
     entry.type = "TRANSFORMS"
     target = entry.targets[0]
     target.id = variable.rig
     target.bone_target = variable.bone
-    target.transform_type = f"ROT_{variable.axis}"
     target.transform_space = "LOCAL_SPACE"
+    if isinstance(variable, LocationVariable):
+        target.transform_type = f"LOC_{variable.axis}"
+        return
+    target.transform_type = f"ROT_{variable.axis}"
     target.rotation_mode = "XYZ"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Face controls: one property per ARKit coefficient on the rig, each driving the shape key of the same name.
+"""Face controls: each shape key is its ARKit property plus its knob on the face board, clamped to 0..1.
 
 The ``eyeLook*`` shapes move the lids; their keys also follow the eyes (property ``lids_follow``), whichever
 is stronger, so that a gaze slider and a captured coefficient agree instead of adding up.
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import bpy
 
+from ..core.board import STROKE, knob_of
 from ..core.frames import Skeleton
 from ..core.rig_info import Control
 from . import gaze
-from .drivers import PropertyVariable, RotationVariable, Variable, add_driver
+from .drivers import LocationVariable, PropertyVariable, RotationVariable, Variable, add_driver
 
 LIDS_FOLLOW = "lids_follow"
 LIDS_CONTROL = Control(
@@ -27,29 +28,31 @@ LIDS_CONTROL = Control(
     "blendShapes:eyeLook",
 )
 # Eye turn (radians) at which a lid shape that follows is at full strength.
-_FULL_TURN = {"X": 0.45, "Z": 0.6}
+_FULL_TURN = {"X": gaze.PITCH_RANGE, "Z": gaze.YAW_RANGE}
 
 
 def connect(
-    rig: bpy.types.Object, proxy: bpy.types.Object, skeleton: Skeleton, arkit_names: tuple[str, ...]
+    rig: bpy.types.Object, meshes: list[bpy.types.Object], skeleton: Skeleton, arkit_names: tuple[str, ...]
 ) -> None:
-    """One driver per shape key."""
-    keys = proxy.data.shape_keys.key_blocks
-    for name in arkit_names:
-        slider = PropertyVariable("slider", rig, name)
-        follow = _lid_follow(rig, skeleton, name)
-        if follow is None:
-            add_driver(keys[name], "value", [slider])
-            continue
+    """One driver per shape key of every mesh that carries the face shapes."""
+    for mesh in meshes:
+        keys = mesh.data.shape_keys.key_blocks
+        for name in arkit_names:
+            _drive(rig, keys[name], skeleton, name)
+
+
+def _drive(rig: bpy.types.Object, key: bpy.types.ShapeKey, skeleton: Skeleton, name: str) -> None:
+    variables: list[Variable] = [PropertyVariable("p", rig, name)]
+    follow = _lid_follow(rig, skeleton, name)
+    if follow is not None:  # eyeLook*: the board turns the eyes, and the lids follow
         eye, sign = follow
-        full = _FULL_TURN[eye.axis]
-        variables: list[Variable] = [slider, eye, PropertyVariable("follow", rig, LIDS_FOLLOW)]
-        add_driver(
-            keys[name],
-            "value",
-            variables,
-            expression=f"min(max(slider, follow * turn * {sign / full:.6f}), 1.0)",
-        )
+        variables += [eye, PropertyVariable("f", rig, LIDS_FOLLOW)]
+        expression = f"min(max(p, f * turn * {sign / _FULL_TURN[eye.axis]:.6f}), 1.0)"
+    else:
+        knob = knob_of(name)
+        variables.append(LocationVariable("v", rig, knob.bone, knob.axis))
+        expression = f"min(max(p + v * {knob.sign / STROKE:.6f}, 0.0), 1.0)"
+    add_driver(key, "value", variables, expression=expression)
 
 
 def _lid_follow(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Finger controls: a master per finger and one per hand that curl and spread, as bones and as sliders.
 
-A hidden bone per finger sums its sources (own master, hand master, two sliders); the three finger joints copy
-it through Transformation constraints that scale and clamp, on top of whatever is keyed on the joints.
+A hidden bone per finger sums its sources (own master, hand master, two sliders); the controls of the three
+finger joints copy it through Transformation constraints that scale and clamp, on top of their own rotation.
 Ranges and axes come from the avatar's rig description.
 """
 
@@ -13,12 +13,12 @@ import math
 import bpy
 import numpy as np
 
+from ..core.control_names import SUFFIX, control_of
 from ..core.frames import SIDES, BoneFrames, Skeleton
 from ..core.rig_info import FingerRange, RigInfo
-from .armature import CONTROLS, MECHANISM, BoneSpec
+from . import bone_groups
+from .armature import BoneSpec
 from .drivers import PropertyVariable, RotationVariable, add_driver
-
-SUFFIX = {"left": ".L", "right": ".R"}
 
 
 def master(finger: str, side: str) -> str:
@@ -56,16 +56,18 @@ def control_bones(info: RigInfo, skeleton: Skeleton, frames: BoneFrames) -> list
         for finger in (f for f in info.fingers if f.side == side):
             joint = skeleton.names.index(finger.joints[0])
             head, rest, length = skeleton.joints[joint], frames.rest[joint], float(frames.lengths[joint])
-            top = BoneSpec(master(finger.finger, side), wrist, head + lift, rest, length, False, CONTROLS)
-            hidden = BoneSpec(_sum(finger.finger, side), wrist, head, rest, length / 2, False, MECHANISM)
+            top = BoneSpec(master(finger.finger, side), wrist, head + lift, rest, length, bone_groups.FINGERS)
+            hidden = BoneSpec(_sum(finger.finger, side), wrist, head, rest, length / 2, bone_groups.MECHANISM)
             bones += [top, hidden]
         knuckles = 0.5 * (skeleton.at(wrist) + skeleton.joints[middle]) + 1.6 * lift
-        bones.append(BoneSpec(hand_master(side), wrist, knuckles, frames.rest[middle], 0.06, False, CONTROLS))
+        bones.append(
+            BoneSpec(hand_master(side), wrist, knuckles, frames.rest[middle], 0.06, bone_groups.FINGERS)
+        )
     return bones
 
 
 def connect(rig: bpy.types.Object, info: RigInfo, skeleton: Skeleton, frames: BoneFrames) -> None:
-    """Drivers on the sums, constraints on the finger joints, locks on the masters."""
+    """Drivers on the sums, constraints on the finger controls, locks on the masters."""
     for side in SIDES:
         _prepare_master(rig.pose.bones[hand_master(side)])
     for finger in info.fingers:
@@ -115,7 +117,7 @@ def _drive_sum(rig: bpy.types.Object, finger: str, side: str) -> None:
 
 
 def _follow_sum(rig: bpy.types.Object, finger: FingerRange, joint: str) -> bpy.types.Constraint:
-    constraint = rig.pose.bones[joint].constraints.new("TRANSFORM")
+    constraint = rig.pose.bones[control_of(joint)].constraints.new("TRANSFORM")
     constraint.name = "Finger controls"
     constraint.target = rig
     constraint.subtarget = _sum(finger.finger, finger.side)

@@ -15,11 +15,26 @@ from typing import Any
 import bpy
 import numpy as np
 
-from ..core import bind as binding
+from ..core import follow
 from ..core.deps import errors, package
 from ..core.frames import Skeleton, bone_frames
 from ..core.rig_info import RigInfo, read_rig
-from . import armature, compat, controls, face, fingers, gaze, materials, proxy, splats, widgets
+from . import (
+    armature,
+    body,
+    carriers,
+    compat,
+    controls,
+    face,
+    face_board,
+    fingers,
+    gaze,
+    limbs,
+    materials,
+    proxy,
+    splats,
+    wardrobe,
+)
 from .drivers import add_control
 
 AVATAR_ID = "lca_avatar"
@@ -56,19 +71,12 @@ def import_avatar(path: str | os.PathLike[str], context: bpy.types.Context | Non
         )
     info = read_rig(avatar.rig)
     skeleton = _skeleton(info, avatar.skinning)
-    bound = binding.bind(
-        avatar.canonical.means,
-        avatar.canonical.quats,
-        avatar.proxy.vertices,
-        avatar.proxy.bind_tri,
-        avatar.proxy.bind_bary,
-    )
     context = context or bpy.context
     collection = bpy.data.collections.new(avatar.name or "Avatar")
     # The scene's own collection is always part of the view layer; the active one may be excluded.
     context.scene.collection.children.link(collection)
     try:
-        return _build(avatar, info, skeleton, bound, context, collection)
+        return _build(avatar, info, skeleton, context, collection)
     except Exception:
         for obj in list(collection.objects):
             bpy.data.objects.remove(obj)
@@ -92,37 +100,52 @@ def _build(
     avatar: Any,
     info: RigInfo,
     skeleton: Skeleton,
-    bound: binding.SplatBinding,
     context: bpy.types.Context,
     collection: bpy.types.Collection,
 ) -> AvatarHandles:
     name = avatar.name or "Avatar"
-    curl_axes = fingers.curl_axes(info)
-    frames = bone_frames(skeleton, curl_axes)
-    bones = armature.joint_bones(skeleton, frames, curl_axes)
-    bones += fingers.control_bones(info, skeleton, frames) + gaze.control_bones(skeleton, frames)
+    frames = bone_frames(skeleton, fingers.curl_axes(info))
+    bones = [
+        *armature.joint_bones(skeleton, frames),
+        *body.control_bones(info, skeleton, frames),
+        *limbs.control_bones(skeleton, frames),
+        *fingers.control_bones(info, skeleton, frames),
+        *gaze.control_bones(skeleton, frames),
+        *face_board.control_bones(skeleton),
+    ]
     rig = armature.build_armature(name, bones, collection)
     mesh = proxy.build_proxy(
         f"{name}.proxy", avatar.proxy, info.joint_names, info.arkit_names, rig, collection
     )
     mesh.data.materials.append(materials.proxy_material(f"{name}.proxy", avatar.proxy_texture))
-    cloud = splats.build_splats(f"{name}.splats", avatar.canonical, bound, rig, mesh, collection)
+    face_part = follow.face_carrier(avatar.proxy)
+    joint_carrier = carriers.build_joint_carrier(f"{name}.joints", info.joint_names, rig, collection)
+    face_mesh = carriers.build_face_carrier(
+        f"{name}.face", face_part, avatar.proxy, info.arkit_names, rig, collection
+    )
+    cloud = splats.build_splats(
+        f"{name}.splats", avatar, face_part, rig, (joint_carrier, face_mesh), collection
+    )
     cloud.data.materials.append(materials.splat_material())
 
     # Drivers evaluated before their property exists stay dead, so properties and the tag come first.
     for control in (*info.controls, *controls.OWN):
         add_control(rig, control)
     rig.update_tag()
+    body.connect(rig, info, skeleton)
+    limbs.connect(rig)
     fingers.connect(rig, info, skeleton, frames)
     gaze.connect(rig, skeleton)
-    face.connect(rig, mesh, skeleton, info.arkit_names)
-    _dress_controls(rig)
+    face_board.connect(rig)
+    face.connect(rig, [mesh, face_mesh], skeleton, info.arkit_names)
+    wardrobe.dress(rig, skeleton)
 
     rig.data[controls.RIG_TEXT] = json.dumps(avatar.rig)
     rig[AVATAR_ID] = uuid.uuid4().hex
     rig["lca_height_m"] = avatar.height_m
     rig["lca_gaussians"] = avatar.gaussian_count
-    for obj, role in ((rig, "rig"), (mesh, "proxy"), (cloud, "splats")):
+    parts = {"rig": rig, "proxy": mesh, "splats": cloud, "joints": joint_carrier, "face": face_mesh}
+    for role, obj in parts.items():
         obj[ROLE] = role
     mesh.hide_render = True
     set_display(mesh, cloud, "PROXY")
@@ -135,16 +158,6 @@ def set_display(mesh: bpy.types.Object, cloud: bpy.types.Object, mode: str) -> N
     """What the viewport shows: PROXY (fast posing), SPLATS or BOTH. Renders always show the splats."""
     mesh.hide_viewport = mode == "SPLATS"
     cloud.hide_viewport = mode == "PROXY"
-
-
-def _dress_controls(rig: bpy.types.Object) -> None:
-    for bone in rig.pose.bones:
-        if bone.name.startswith("finger_"):
-            widgets.dress(bone, 0, 0.011, "THEME06")
-        elif bone.name.startswith("hand_fingers"):
-            widgets.dress(bone, 2, 0.04, "THEME06")
-        elif bone.name == gaze.LOOK:
-            widgets.dress(bone, 1, 0.05, "THEME09")
 
 
 def find_avatar(obj: bpy.types.Object | None) -> bpy.types.Object | None:

@@ -8,16 +8,16 @@ frame; alpha = opacity * exp(-b2 / 2). No sorting, any camera, mixes with meshes
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import bpy
 
 from . import compat
-from .attach_nodes import SHADER_ROWS
 from .nodes import Graph
 
 SPLAT_MATERIAL = "LCA Splat"
-VERSION = 1
+VERSION = 2
 SH_C0 = 0.28209479177387814
 
 
@@ -60,8 +60,8 @@ def _build(g: Graph) -> None:
     point = g.add("ShaderNodePointInfo")
     offset = _to_object(g, g.vector("SUBTRACT", geometry.outputs["Position"], point.outputs["Position"]))
     ray = _to_object(g, geometry.outputs["Incoming"])
-    rows = [_attribute(g, name).outputs["Vector"] for name in SHADER_ROWS]
-    u, e = _product(g, rows, offset), g.vector("NORMALIZE", _product(g, rows, ray))
+    unit = _unit_frame(g)
+    u, e = unit(offset), g.vector("NORMALIZE", unit(ray))
     along = g.vector("DOT_PRODUCT", u, e)
     b2 = g.math("SUBTRACT", g.vector("DOT_PRODUCT", u, u), g.math("MULTIPLY", along, along))
     falloff = g.math("EXPONENT", g.math("MULTIPLY", b2, -0.5))
@@ -96,8 +96,26 @@ def _to_object(g: Graph, vector: Any) -> Any:
     return node.outputs[0]
 
 
-def _product(g: Graph, rows: list[Any], vector: Any) -> Any:
-    combined = g.add("ShaderNodeCombineXYZ")
-    for i, row in enumerate(rows):
-        g.link(g.vector("DOT_PRODUCT", row, vector), combined.inputs[i])
-    return combined.outputs[0]
+def _unit_frame(g: Graph) -> Callable[[Any], Any]:
+    """Maps object-space vectors into the splat's unit frame: R^T v / scale, R from the quaternion w, v.
+
+    With q = (w, a): R^T v = v + 2 a x (a x v) - 2 w a x v. Renderers hand the quaternion attribute over as
+    four numbers in Blender's order, the first three as vector and the last as alpha.
+    """
+    quat = _attribute(g, "rotation")
+    parts = g.add("ShaderNodeSeparateXYZ")
+    g.link(quat.outputs["Vector"], parts.inputs[0])
+    w = parts.outputs[0]
+    axis = g.add("ShaderNodeCombineXYZ")
+    for i, part in enumerate((parts.outputs[1], parts.outputs[2], quat.outputs["Alpha"])):
+        g.link(part, axis.inputs[i])
+    a = axis.outputs[0]
+    scale = _attribute(g, "scale").outputs["Vector"]
+
+    def unit(v: Any) -> Any:
+        once = g.vector("CROSS_PRODUCT", a, v)
+        twice = g.vector("CROSS_PRODUCT", a, once)
+        turn = g.vector("SUBTRACT", twice, g.vector("SCALE", once, scale=w))
+        return g.vector("DIVIDE", g.vector("ADD", v, g.vector("SCALE", turn, scale=2.0)), scale)
+
+    return unit

@@ -38,6 +38,12 @@ class Graph:
         else:
             target.default_value = value
 
+    def attribute(self, name: str, kind: str) -> Any:
+        """A named attribute of the geometry at hand, as a field (Geometry Nodes)."""
+        node = self.add("GeometryNodeInputNamedAttribute", data_type=kind)
+        node.inputs["Name"].default_value = name
+        return node.outputs["Attribute"]
+
     def vector(self, operation: str, *operands: Any, scale: Any = None) -> Any:
         """A Vector Math node; returns its vector (or, for DOT_PRODUCT and LENGTH, its value) output."""
         node = self.add("ShaderNodeVectorMath", operation=operation)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Applies one driving frame to an imported rig: joint rotations, root translation, ARKit weights, gaze
-sliders.
+"""Applies one driving frame to an imported rig: joint rotations, root translation, ARKit weights, gaze.
 
-SMPL-X joints are world-aligned at rest, bones are not: with B the bone's rest orientation, R_bone = B^T R B.
+It is written to the FK controls, with the limbs switched to FK. SMPL-X joints are world-aligned at rest,
+bones are not: with B the bone's rest orientation, R_bone = B^T R B. What an animator set on masters (chest,
+hips, finger curls, the board) stays on top.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from mathutils import Matrix, Vector
 from numpy.typing import NDArray
 
+from ..core.control_names import IK_PROPERTIES, control_of
 from ..core.deps import skin
 from . import gaze as gaze_controls
 
@@ -35,16 +37,18 @@ def apply_pose(
         gaze: (yaw, pitch) of both eyes, radians.
     """
     for name, matrix in zip(joint_names, skin.rotation_matrices(joint_rotations), strict=True):
-        bone = rig.pose.bones[name]
+        bone = rig.pose.bones[control_of(name)]
         rest = bone.bone.matrix_local.to_3x3()
         turned = rest.transposed() @ Matrix(matrix.tolist()) @ rest
         bone.rotation_mode = "QUATERNION"
         bone.rotation_quaternion = turned.to_quaternion()
-    root = rig.pose.bones[joint_names[0]]
+    root = rig.pose.bones[control_of(joint_names[0])]
     shift = (
         Vector((0.0, 0.0, 0.0)) if translation is None else Vector(np.asarray(translation, float).tolist())
     )
     root.location = root.bone.matrix_local.to_3x3().transposed() @ shift
+    for name in IK_PROPERTIES:
+        rig[name] = 0.0
     for name, value in (arkit or {}).items():
         rig[name] = float(value)
     if gaze is not None:

@@ -28,7 +28,7 @@ def build_proxy(
     collection.objects.link(obj)
     obj.parent = rig
     _skin(obj, proxy.joint_indices, proxy.joint_weights, joint_names)
-    _shape_keys(obj, proxy, arkit_names)
+    add_shape_keys(obj, proxy.vertices, proxy, arkit_names)
     modifier = obj.modifiers.new("Armature", "ARMATURE")
     modifier.object = rig
     modifier.use_deform_preserve_volume = False  # linear blend skinning, as the avatar file defines it
@@ -73,14 +73,29 @@ def _skin(
             group.add(members.tolist(), float(value), "REPLACE")
 
 
-def _shape_keys(obj: bpy.types.Object, proxy: Any, arkit_names: tuple[str, ...]) -> None:
-    rest = np.ascontiguousarray(proxy.vertices, np.float32)
+def add_shape_keys(
+    obj: bpy.types.Object,
+    rest: NDArray[np.floating],
+    proxy: Any,
+    arkit_names: tuple[str, ...],
+    where: NDArray[np.integer] | None = None,
+) -> None:
+    """One key per ARKit shape of the package's ``ProxyMesh``, in order, after the basis.
+
+    ``rest`` (K, 3) metres; ``where`` (V,) is the vertex of ``obj`` for each proxy vertex, -1 for none, when
+    the mesh holds only a part of the proxy.
+    """
+    rest = np.ascontiguousarray(rest, np.float32)
     obj.shape_key_add(name="Basis", from_mix=False)
     obj.data.shape_keys.name = obj.name
     for shape, title in enumerate(arkit_names):
         key = obj.shape_key_add(name=title, from_mix=False)
         rows = proxy.arkit_rows(shape)
-        if rows.stop > rows.start:
+        index, offsets = proxy.arkit_index[rows], proxy.arkit_vertices[rows]
+        if where is not None:
+            index = where[index]
+            index, offsets = index[index >= 0], offsets[index >= 0]
+        if len(index):
             moved = rest.copy()
-            moved[proxy.arkit_index[rows]] += proxy.arkit_vertices[rows]
+            moved[index] += offsets
             key.data.foreach_set("co", moved.reshape(-1))

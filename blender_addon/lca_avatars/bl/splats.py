@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The splat object: a point cloud with the attribute names of Blender's native splats, bound to the proxy.
+"""The splat object: a point cloud with the attribute names of Blender's native splats, following the rig.
 
 On every Blender version the same attributes are written (``position``, ``rotation`` wxyz, ``scale``,
-``radiance:base``, ``radiance:sh_i``), so a file saved earlier can become native splats in 5.3.
+``radiance:base``, ``radiance:sh_i``), so a file saved earlier can become native splats in 5.3; where the
+native type exists it is switched on.
 """
 
 from __future__ import annotations
@@ -12,31 +13,33 @@ from typing import Any
 import bpy
 import numpy as np
 
-from ..core.bind import SplatBinding
-from . import attach_nodes, compat
+from ..core import follow
+from . import compat, follow_nodes
 
 RADIUS_SIGMAS = 3.0
 
 
 def build_splats(
     name: str,
-    canonical: Any,
-    binding: SplatBinding,
+    avatar: Any,
+    face: follow.FaceCarrier,
     rig: bpy.types.Object,
-    proxy: bpy.types.Object,
+    carriers: tuple[bpy.types.Object, bpy.types.Object],
     collection: bpy.types.Collection,
 ) -> bpy.types.Object:
-    """Create the POINTCLOUD object from the package's ``CanonicalSplats`` and make it follow the proxy."""
-    obj = compat.new_pointcloud(name, canonical.means)
+    """Create the POINTCLOUD object of an ``AvatarPackage`` and make it follow the (joint, face) carriers."""
+    obj = compat.new_pointcloud(name, avatar.canonical.means)
     collection.objects.link(obj)
     obj.parent = rig
-    _write_splats(obj.data, canonical)
-    _write_binding(obj.data, binding)
-    attach_nodes.add_modifier(obj, proxy)
+    write_splats(obj.data, avatar.canonical)
+    _write_binding(obj.data, avatar, face)
+    follow_nodes.add_modifier(obj, *carriers, joint_count=len(avatar.skinning.joints))
+    compat.make_native_splats(obj.data)
     return obj
 
 
-def _write_splats(data: Any, canonical: Any) -> None:
+def write_splats(data: Any, canonical: Any) -> None:
+    """Store Gaussians (``rotation``, ``scale``, ``radiance:*``, ``radius``) on as many points."""
     quats = canonical.quats / np.linalg.norm(canonical.quats, axis=1, keepdims=True)
     compat.write_attribute(data, "rotation", "QUATERNION", quats)
     compat.write_attribute(data, "scale", "FLOAT_VECTOR", canonical.scales)
@@ -47,9 +50,27 @@ def _write_splats(data: Any, canonical: Any) -> None:
     compat.write_attribute(data, "radius", "FLOAT", RADIUS_SIGMAS * canonical.scales.max(1))
 
 
-def _write_binding(data: Any, binding: SplatBinding) -> None:
-    for corner in range(3):
-        compat.write_attribute(data, attach_nodes.TRIANGLE[corner], "INT", binding.triangles[:, corner])
-    compat.write_attribute(data, attach_nodes.BARY, "FLOAT_VECTOR", binding.bary)
-    compat.write_attribute(data, attach_nodes.OFFSET, "FLOAT_VECTOR", binding.offsets)
-    compat.write_attribute(data, attach_nodes.ROTATION, "QUATERNION", binding.rotations)
+def set_keep(splats: bpy.types.Object, fraction: float) -> None:
+    """Level of detail: show only this fraction of the splats, the most visible ones."""
+    modifier = splats.modifiers[follow_nodes.MODIFIER_NAME]
+    identifier = follow_nodes.socket(modifier, follow_nodes.KEEP)
+    compat.set_modifier_input(modifier, identifier, min(max(float(fraction), 0.0), 1.0))
+    splats.update_tag()
+
+
+def get_keep(splats: bpy.types.Object) -> float:
+    """The fraction shown."""
+    modifier = splats.modifiers[follow_nodes.MODIFIER_NAME]
+    return float(compat.modifier_input(modifier, follow_nodes.socket(modifier, follow_nodes.KEEP)))
+
+
+def _write_binding(data: Any, avatar: Any, face: follow.FaceCarrier) -> None:
+    indices, weights = avatar.skinning.joint_indices, avatar.skinning.joint_weights
+    for i, (joint, weight) in enumerate(zip(follow_nodes.JOINTS, follow_nodes.WEIGHTS, strict=True)):
+        compat.write_attribute(data, joint, "INT", indices[:, i])
+        compat.write_attribute(data, weight, "FLOAT", weights[:, i])
+    for name, share in zip(follow_nodes.SHARES, follow.turn_shares(weights), strict=True):
+        compat.write_attribute(data, name, "FLOAT", share)
+    compat.write_attribute(data, follow_nodes.TRIANGLE, "INT", face.splat_triangle)
+    rank = follow.importance_rank(avatar.canonical.scales, avatar.canonical.opacities)
+    compat.write_attribute(data, follow_nodes.RANK, "FLOAT", rank)

@@ -46,13 +46,25 @@ class FingerRange:
 
 
 @dataclass(frozen=True)
+class JointRange:
+    """How far a joint turns: degrees about the world axes x, y, z at rest, Euler order XYZ."""
+
+    low: Triple
+    high: Triple
+
+
+@dataclass(frozen=True)
 class RigInfo:
-    """Joint names and ARKit names in the order of the package's arrays; controls; finger ranges."""
+    """Joint names and ARKit names in the order of the package's arrays; controls; finger ranges; limits by
+    joint; joint names of foreign rigs (``name_maps[rig][our joint]``).
+    """
 
     joint_names: tuple[str, ...]
     arkit_names: tuple[str, ...]
     controls: tuple[Control, ...]
     fingers: tuple[FingerRange, ...]
+    limits: dict[str, JointRange]
+    name_maps: dict[str, dict[str, str]]
 
     def control(self, name: str) -> Control:
         """The control called ``name``; KeyError if the rig has none."""
@@ -76,8 +88,13 @@ def read_rig(rig: dict[str, Any]) -> RigInfo:
             tuple(map(str, rig["arkit_names"])),
             tuple(_control(entry) for entry in rig["controls"]),
             tuple(_finger(entry) for entry in rig["fingers"]),
+            {str(entry["name"]): _joint_range(entry) for entry in rig["joints"]},
+            {
+                str(title): {str(ours): str(theirs) for ours, theirs in table.items()}
+                for title, table in rig["name_maps"].items()
+            },
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise _invalid(f"{type(error).__name__}: {error}") from None
     names = [control.name for control in info.controls]
     if len(set(names)) != len(names) or not set(info.arkit_names) <= set(names):
@@ -124,6 +141,10 @@ def _finger(entry: dict[str, Any]) -> FingerRange:
         float(entry["spread_degrees"]),
         _triple(entry["spread_axis"]),
     )
+
+
+def _joint_range(entry: dict[str, Any]) -> JointRange:
+    return JointRange(_triple(entry["min_degrees"]), _triple(entry["max_degrees"]))
 
 
 def _triple(values: Any) -> Triple:

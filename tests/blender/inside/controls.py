@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[3] / "blender_addon"))
 
 from lca_avatars.bl import controls, fingers, gaze, importer
+from lca_avatars.core.control_names import control_of
 from lca_core.body.names import ARKIT_NAMES
 
 AVATAR = os.environ["LCA_TEST_AVATAR"]
@@ -127,7 +128,7 @@ def test_spread_opens_the_fan(avatar, side: str) -> None:
 def test_finger_keys_and_controls_combine(avatar) -> None:
     """An animator's own rotation of a joint stays underneath the slider."""
     rig = avatar.rig
-    bone = rig.pose.bones["left_middle2"]
+    bone = rig.pose.bones[control_of("left_middle2")]
     bone.rotation_mode = "XYZ"
     bone.rotation_euler.x = np.radians(20.0)
     put(rig, **{fingers.curl_property("middle", "left"): 0.3})
@@ -149,7 +150,7 @@ def test_eyes_follow_the_target_when_asked(avatar) -> None:
     look = rig.pose.bones[gaze.LOOK]
     look.location = (0.3, 0.0, 0.2)
     bpy.context.view_layer.update()
-    assert angle(turned(rig, EYES["left"])) < 0.01
+    assert angle(turned(rig, EYES["left"])) < 0.1
     put(rig, **{gaze.FOLLOW: 1.0})
     for bone in EYES.values():
         eye = rig.pose.bones[bone]

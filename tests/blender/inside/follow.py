@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[3] / "blender_addon"))
 
 from lca_avatars.bl import importer, pose
-from lca_avatars.core import bind
+from lca_avatars.core.control_names import control_of
 from lca_avatars.core.deps import package, skin
 from lca_bridge.wire.skin import rotation_matrices
 from lca_core.body.names import ARKIT_NAMES, JOINT_INDEX, JOINT_NAMES, JOINT_PARENTS
@@ -116,7 +116,7 @@ def test_rest_pose_changes_nothing(avatar, truth) -> None:
     (vertices,) = arrays(avatar.proxy, "position")
     means, quats = arrays(avatar.splats, "position", "rotation")
     assert np.abs(vertices - truth.proxy.vertices).max() < 1e-6
-    assert np.abs(means - truth.canonical.means).max() < 1e-6
+    assert np.abs(means - truth.canonical.means).max() < 3e-6
     assert (1 - np.abs((quats * truth.canonical.quats).sum(1))).max() < 1e-5
 
 
@@ -137,32 +137,9 @@ def test_the_splats_follow_like_the_baked_rig(avatar, truth, name: str) -> None:
     means, quats = arrays(avatar.splats, "position", "rotation")
     baked = skin.pose_package(truth, **frame)
     errors = np.linalg.norm(means - baked.means, axis=1)
-    assert errors.mean() < 0.0005 and np.percentile(errors, 99) < 0.005
+    assert errors.mean() < 0.0002 and np.percentile(errors, 99) < 0.001
     turn = 2 * np.degrees(np.arccos(np.clip(np.abs((quats * baked.quats).sum(1)), 0, 1)))
-    assert np.median(turn) < 3.0
-
-
-@pytest.mark.parametrize("name", POSES)
-def test_the_nodes_compute_what_the_numpy_twin_does(avatar, truth, name: str) -> None:
-    apply(avatar, POSES[name]())
-    (vertices,) = arrays(avatar.proxy, "position")
-    canonical, proxy = truth.canonical, truth.proxy
-    bound = bind.bind(canonical.means, canonical.quats, proxy.vertices, proxy.bind_tri, proxy.bind_bary)
-    expected_means, expected_quats = bind.attach(bound, vertices)
-    means, quats, row0, row1, row2 = arrays(
-        avatar.splats, "position", "rotation", "splat_row0", "splat_row1", "splat_row2"
-    )
-    assert np.abs(means - expected_means).max() < 1e-5
-    assert (1 - np.abs((quats * expected_quats).sum(1))).max() < 1e-5
-    # The shader's rows are diag(1/scale) R^T.
-    rows = np.stack([row0, row1, row2], 1) * truth.canonical.scales[:, :, None]
-    assert np.abs(rows @ np.swapaxes(rows, 1, 2) - np.eye(3)).max() < 1e-3
-    local = np.zeros((len(quats), 4))
-    local[:, 1] = 1.0
-    x_axis = skin.multiply_quaternions(skin.multiply_quaternions(quats, local), quats * [1, -1, -1, -1])[
-        :, 1:
-    ]
-    assert np.abs(rows[:, 0] - x_axis).max() < 1e-3
+    assert turn.mean() < 2.0
 
 
 def test_hidden_proxy_still_carries_the_splats(avatar, truth) -> None:
@@ -179,7 +156,7 @@ def test_applied_rotations_come_back_from_the_bones(avatar) -> None:
     apply(avatar, frame)
     bpy.context.view_layer.update()
     for name, vector in zip(JOINT_NAMES, frame["joint_rotations"], strict=True):
-        bone = avatar.rig.pose.bones[name]
+        bone = avatar.rig.pose.bones[control_of(name)]
         rest = np.array(bone.bone.matrix_local.to_3x3())
         back = rest @ np.array(bone.rotation_quaternion.to_matrix()) @ rest.T
         assert np.allclose(back, rotation_matrices(vector), atol=1e-5), name
