@@ -2,10 +2,8 @@
 
 In: batched float32 CPU tensors as ``render`` lays them out. Out: images and the per-view tensors of
 ``meta``. The two steps are separate functions, so ``meta["means2d"].retain_grad()`` works as with gsplat.
-Arrays cross over without copies; all scratch
-memory belongs to the call, so calls from several threads do not meet. Results have the same bits on any
-number
-of threads.
+Arrays cross over without copies; all scratch memory belongs to the call, so calls from several threads do not
+meet. Results have the same bits on any number of threads.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from lca.errors import ExhaustedError
 from lca_core.splat import _project, _raster, _tiles
+from lca_core.splat._scratch import Scratch
 from lca_core.splat._settings import Settings
 from lca_core.splat._threads import share, worker_count
 
@@ -43,10 +42,10 @@ class _Lists:
     ends: Array
     stops: Array
     lists: Array
-    tiles: Array
     tiles_x: int
     workers: int
     raster_workers: int
+    memory: Scratch  # of all these arrays
 
 
 def _numpy(tensor: Tensor) -> Array:
@@ -134,13 +133,14 @@ def _build_lists(view: tuple[Array, ...], features: Array, width: int, height: i
     """Depth order, records and tile lists of one view's projection results and up to four features."""
     means2d, conics, opacities, radii, depths = view
     n = depths.shape[0]
-    order = np.empty(n, np.int32)
-    count = _tiles.depth_order(depths, radii, order, np.empty((3, n), np.uint32))
+    memory, passing = Scratch(), Scratch()
+    order = memory.empty(n, np.int32)
+    count = _tiles.depth_order(depths, radii, order, passing.empty((3, n), np.uint32))
     order = order[:count]
     workers = worker_count(count, GRAIN)
     tiles_x, tiles_y = (width + 7) // 8, (height + 7) // 8
-    records = np.empty((count, _tiles.RECORD), np.float32)
-    boxes = np.empty((count, 4), np.int32)
+    records = memory.empty((count, _tiles.RECORD), np.float32)
+    boxes = memory.empty((count, 4), np.int32)
     rooms = np.empty((2, workers), np.int64)
     share(
         _tiles.pack, workers, order, means2d, conics, opacities, radii, np.ascontiguousarray(features),
@@ -153,21 +153,19 @@ def _build_lists(view: tuple[Array, ...], features: Array, width: int, height: i
             "the camera. Check the units (metres) and raise near_plane.",
             reason="SPLAT_TOO_LARGE",
         )
-    starts, rows = np.empty(count, np.int64), np.empty(count, np.int32)
-    slots = np.empty(room, np.int32)
-    counts = np.zeros((workers, tiles_x * tiles_y), np.int32)
+    starts, rows = passing.empty(count, np.int64), memory.empty(count, np.int32)
+    slots = passing.empty(room, np.int32)
+    counts = passing.zeros((workers, tiles_x * tiles_y), np.int32)
     firsts = np.cumsum(rooms, axis=1) - rooms
     share(_tiles.touch, workers, records, boxes, firsts, tiles_x, starts, rows, slots, counts)
     ends = np.empty(tiles_x * tiles_y + 1, np.int64)
-    lists = np.empty(_tiles.offsets(counts, ends), np.int32)
+    lists = memory.empty(_tiles.offsets(counts, ends), np.int32)
     share(_tiles.scatter, workers, boxes, starts, slots, counts, lists)
-    lengths = np.diff(ends)
+    passing.release()
     raster_workers = worker_count(lists.size, ENTRY_GRAIN)
-    # long lists are dealt first, so that every worker gets about the same number of entries
-    tiles = np.argsort(-lengths, kind="stable") if raster_workers > 1 else np.arange(lengths.size)
     return _Lists(
-        order, records, boxes, rows, row_count, ends, ends[1:].copy(), lists, tiles, tiles_x, workers,
-        raster_workers,
+        order, records, boxes, rows, row_count, ends, ends[1:].copy(), lists, tiles_x, workers,
+        raster_workers, memory,
     )  # fmt: skip
 
 
@@ -178,9 +176,11 @@ def _use_features(state: _Lists, features: Array) -> tuple[int, ...]:
     return (0,) * features.shape[1]
 
 
-def _by_cost(state: _Lists) -> Array:
-    """Numbers of the bands of tile rows, most entries first."""
-    height = _tiles.BAND * state.tiles_x
+def _by_cost(state: _Lists, tall: int) -> Array:
+    """Numbers of the bands, ``tall`` tile rows each: most entries first, or in order for one worker."""
+    height = tall * state.tiles_x
+    if state.raster_workers == 1:
+        return np.arange((state.stops.size + height - 1) // height)
     costs = np.add.reduceat(state.stops - state.ends[:-1], np.arange(0, state.stops.size, height))
     return np.argsort(-costs, kind="stable")
 
@@ -203,15 +203,17 @@ class Rasterize(torch.autograd.Function):
             arrays = (_numpy(t[v]) for t in (means2d, conics, opacities, radii, depths))
             state = _build_lists(tuple(arrays), colours[:, :CHUNK], width, height)
             out = image[v].numpy()
+            tall = max(1, (height + 7) // 8 // (PARTS * state.raster_workers))
+            bands = _by_cost(state, tall)
             for first in range(0, d, CHUNK):
                 part = colours[:, first : first + CHUNK]
                 channels = _use_features(state, part) if first else (0,) * part.shape[1]
                 target = out if d <= CHUNK else np.empty((height, width, len(channels)), np.float32)
                 share(
                     _raster.raster_forward, state.raster_workers,
-                    state.tiles, state.ends, state.stops, state.lists, state.records, width, height,
+                    bands, tall, state.ends, state.stops, state.lists, state.records, width, height,
                     state.tiles_x, channels, (0,) if keep else (), target, through[v].numpy(),
-                    parts=PARTS * state.raster_workers,
+                    parts=bands.size,
                 )  # fmt: skip
                 if target is not out:
                     out[..., first : first + CHUNK] = target
@@ -238,12 +240,13 @@ class Rasterize(torch.autograd.Function):
         for v, state in enumerate(ctx.states):
             opaque, colours = _numpy(opacities[v]), _numpy(features[v])
             cotangent, alpha = g_image[v].numpy(), _numpy(g_alpha[v])
-            bands = _by_cost(state)
+            bands = _by_cost(state, _tiles.BAND)
             for first in range(0, d, CHUNK):
                 part = slice(first, first + CHUNK)
                 channels = _use_features(state, colours[:, part]) if d > CHUNK else (0,) * d
                 columns = _raster.MOMENTS + len(channels) + 2 * len(absolute)
-                grads = np.zeros((state.row_count, columns), np.float32)
+                memory = Scratch()
+                grads = memory.zeros((state.row_count, columns), np.float32)
                 share(
                     _raster.raster_backward, state.raster_workers,
                     bands, state.ends, state.stops, state.lists, state.records, state.rows, width, height,
@@ -259,6 +262,7 @@ class Rasterize(torch.autograd.Function):
                     channels, absolute, g_means2d[v].numpy(), g_conics[v].numpy(),
                     g_opacities[v].numpy(), target, g_absolute[v].numpy(),
                 )  # fmt: skip
+                memory.release()
                 if d > CHUNK:
                     g_features[v].numpy()[:, part] = target
         if ctx.holder is not None:

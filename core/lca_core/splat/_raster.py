@@ -138,23 +138,27 @@ def _forward_tile(
 
 @kernel
 def raster_forward(
-    part, parts, tiles, ends, stops, lists, records, width, height, tiles_x, channels, mark, image, through
-):
+    part, parts, bands, tall, ends, stops, lists, records, width, height, tiles_x, channels, mark, image,
+    through,
+):  # fmt: skip
     """Blend one view.
 
     Args:
-        tiles: (tiles,) order in which tiles are dealt to parts (long lists first balances the load).
+        bands: order in which bands, ``tall`` tile rows each, are dealt to parts (dear ones first balances the
+            load; neighbouring tiles share records, so that a whole band finds most of them in the cache).
         stops: (tiles,) where the list of each tile stops.
         mark: ``(0,)`` shortens every list, in place, to the entries that meet a live pixel, ``()`` does not.
         image, through: (H, W, D) and (H, W) float32, outputs: features and final transmittance.
     """
-    n = tiles.shape[0]
+    n = ends.shape[0] - 1
     scratch = np.empty(SCRATCH, np.float32)
-    for i in range(part, n, parts):
-        _forward_tile(
-            tiles[i], ends, stops, lists, records, width, height, tiles_x, channels, mark, scratch, image,
-            through,
-        )  # fmt: skip
+    for i in range(part, bands.shape[0], parts):
+        first = bands[i] * tall * tiles_x
+        for tile in range(first, min(n, first + tall * tiles_x)):
+            _forward_tile(
+                tile, ends, stops, lists, records, width, height, tiles_x, channels, mark, scratch, image,
+                through,
+            )  # fmt: skip
 
 
 @lane

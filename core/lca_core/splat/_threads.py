@@ -1,10 +1,9 @@
-"""Runs one kernel on several threads: worker w of n takes its share, the caller is worker 0.
+"""Runs one kernel on several threads: each takes the next part of the work until none is left.
 
-Kernels release the GIL, so plain Python threads run them side by side. Compared with numba's own
-``prange`` nothing spins while
-it waits (OpenMP's active barriers made a 5 ms frame take 50 ms on a busy two-core container), concurrent
-calls need no special
-threading layer, and a forked child simply starts its own threads.
+Kernels release the GIL, so plain Python threads run them side by side. Compared with numba's own ``prange``
+nothing spins while it waits (OpenMP's active barriers made a 5 ms frame take 50 ms on a busy two-core
+container), concurrent calls need no special threading layer, and a forked child simply starts its own
+threads.
 """
 
 from __future__ import annotations

@@ -293,19 +293,9 @@ def warmup() -> None:
     k = torch.tensor([[[8.0, 0.0, 8.0], [0.0, 8.0, 8.0], [0.0, 0.0, 1.0]]])
     modes: tuple[RenderMode, ...] = ("RGB", "RGB+D")
     for mode in modes:
-        means = torch.tensor([[0.0, 0.0, 2.0]], requires_grad=True)
-        quats, scales = torch.tensor([[1.0, 0.0, 0.0, 0.0]]), torch.full((1, 3), 0.1)
-        image, alphas, _ = render(
-            means,
-            quats,
-            scales,
-            torch.tensor([0.5]),
-            torch.ones(1, 3),
-            eye,
-            k,
-            16,
-            16,
-            render_mode=mode,
-            backend="numba",
-        )
-        (image.sum() + alphas.sum()).backward()
+        for training in (False, True):  # lists are kept for the backward pass, or not
+            means = torch.tensor([[0.0, 0.0, 2.0]], requires_grad=training)
+            scene = (means, torch.eye(4)[:1], torch.full((1, 3), 0.1), torch.tensor([0.5]), torch.ones(1, 3))
+            image, alphas, _ = render(*scene, eye, k, 16, 16, render_mode=mode, backend="numba")
+            if training:
+                (image.sum() + alphas.sum()).backward()
