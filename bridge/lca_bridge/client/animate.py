@@ -199,15 +199,12 @@ class AnimateStream:
         self._requests.put(pb.AnimateRequest(credit=credit))
 
     def frames(self) -> Iterator[AnimatedFrame]:
-        """Frames as they arrive, until the stream ends. A frame from shared memory is valid until the next
-        one is asked for; keep it with :meth:`AnimatedFrame.copied`."""
+        """Frames as they arrive, until the stream ends. A frame is released when the next one is asked for,
+        so a slow reader is never more than its credit behind; if its arrays lie in shared memory they are
+        valid until then: keep them with :meth:`AnimatedFrame.copied`."""
         while (frame := self.take()) is not None:
-            if frame.slot is None:  # nothing is lent, so the service may go on at once
-                self.release(frame)
-                yield frame
-            else:
-                yield frame
-                self.release(frame)
+            yield frame
+            self.release(frame)
 
     def _decode(self, message: pb.AnimatedFrame) -> AnimatedFrame | None:
         found = AnimatedFrame(message.frame_id, message.time_code, None, None, message.timing)

@@ -416,8 +416,8 @@ class LcaClient:
                 ``encoding``.
             latest: only the newest pose counts (live preview); the default.
             every: every pose in order (offline) instead.
-            credit: frames the service may send ahead, at most 8 (corrections: 64); 0 means 2, or 64 for
-                corrections of every pose.
+            credit: frames the service may send ahead, at most 8 (corrections: 64); 0 means 2 for the latest
+                pose, 4 for every pose, 64 for corrections of every pose.
             max_age: seconds after which a waiting pose is dropped (live preview).
             live: use the correction network instead of the linear correctives.
             image: get pictures instead of Gaussians.
@@ -437,7 +437,7 @@ class LcaClient:
             output = pb.OutputSpec(gaussians=_gaussian_output(codec, encoding, keyframe_interval))
         policy = pb.DeliveryPolicy(
             mode=pb.DELIVERY_MODE_EVERY if every else pb.DELIVERY_MODE_LATEST,
-            initial_credit=credit or (64 if corrections and every else 2),
+            initial_credit=credit or (64 if corrections and every else 4 if every else 2),
         )
         if max_age is not None:
             policy.max_age.FromNanoseconds(int(max_age * 1e9))

@@ -118,15 +118,15 @@ def joint_transforms(
     up = np.asarray(parents)
     world = np.zeros((*local.shape[:-2], 4, 4))
     world[..., 3, 3] = 1
+    turns, places = world[..., :3, :3], world[..., :3, 3]
     roots = np.flatnonzero(up < 0)
-    world[..., roots, :3, :3], world[..., roots, :3, 3] = local[..., roots, :, :], rest[roots]
+    turns[..., roots, :, :], places[..., roots, :] = local[..., roots, :, :], rest[roots]
     for rows, above in _generations(tuple(up.tolist())):
-        turn = world[..., above, :3, :3]
-        world[..., rows, :3, :3] = turn @ local[..., rows, :, :]
+        turn = turns[..., above, :, :]
+        turns[..., rows, :, :] = turn @ local[..., rows, :, :]
         reach = (turn @ (rest[rows] - rest[above])[..., None])[..., 0]
-        world[..., rows, :3, 3] = reach + world[..., above, :3, 3]
-    back = (world[..., :3, :3] @ rest[..., None])[..., 0]
-    world[..., :3, 3] += np.asarray(translation, np.float64)[..., None, :] - back
+        places[..., rows, :] = reach + places[..., above, :]
+    places += np.asarray(translation, np.float64)[..., None, :] - (turns @ rest[..., None])[..., 0]
     return world
 
 
