@@ -192,7 +192,7 @@ def test_weights_round_trip(tmp_path, scenes) -> None:
 
 
 def test_weights_errors_name_the_cure(tmp_path) -> None:
-    with pytest.raises(NotFoundError, match="stage_a --config lca-s") as caught:
+    with pytest.raises(NotFoundError, match="pretrain --config lca-s") as caught:
         load_model("lca-s", path=tmp_path / "missing.safetensors")
     assert caught.value.reason == "WEIGHTS_NOT_FOUND"
     broken = tmp_path / "broken.safetensors"

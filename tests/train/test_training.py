@@ -27,7 +27,7 @@ from lca_core.train.examples import (
 )
 from lca_core.train.loop import LoopConfig, Trainer
 from lca_core.train.losses import StageAWeights, stage_a
-from lca_core.train.stage_a import export, validate
+from lca_core.train.run import export, validate
 
 TINY = PRESETS["tiny"]
 

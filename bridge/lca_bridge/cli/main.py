@@ -132,6 +132,9 @@ def build_parser() -> argparse.ArgumentParser:
     demo = add("demo", "the whole way, from a clip to pictures and USD", _lazy("demo", "run"))
     demo.add_argument("--out", default="out/demo", help="folder (%(default)s)")
     demo.add_argument("--clip", help="a clip of a person; without one a synthetic person is used")
+    from lca_bridge.cli.train import add_commands
+
+    add_commands(add("train", "train the network, distil its corrections", _lazy("train", "train")))
     bench = add("bench", "run a benchmark of the source tree", _lazy("doctor", "bench"))
     bench.add_argument("name", help="e.g. splat")
     bench.add_argument("rest", nargs=argparse.REMAINDER, help="options of the benchmark")

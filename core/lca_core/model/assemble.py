@@ -131,11 +131,11 @@ def canonical_gaussians(
             maps = model.canonical(identity)
         tell(0.7, "copying colour at full resolution")
         samples = plan(coarse, texture_size)
-        at = _at_samples(maps, MapSampler(coarse, samples), samples)
+        at = at_samples(maps, MapSampler(coarse, samples), samples)
         guard = EyeGuard(samples)
         solid = (at.offset * (at.opacity > 0.5)).numpy()
         seen = sample_points(samples, refs, 0, solid, depth_size=384, by_part=True, guard=guard)
-        colors, blend = _colors(at, seen, samples, texture_size)
+        colors, blend = blend_colors(at, seen, samples, texture_size)
         colors, blend = _eyes(colors, blend, seen, samples, guard)
         tell(0.9, "placing Gaussians")
         position, frame, joints = samples._rest(refs.betas[0].detach().cpu().float())
@@ -166,7 +166,7 @@ def canonical_gaussians(
 
 
 @dataclass
-class _AtSamples:
+class AtSamples:
     """Canonical maps at the samples; every tensor [T,C], named as in :class:`CanonicalMaps`. ``share``: how
     far the network trusts copied colour where its own grid saw the person."""
 
@@ -180,11 +180,12 @@ class _AtSamples:
     skin: Tensor
 
 
-def _at_samples(maps: CanonicalMaps, read: MapSampler, samples: Samples) -> _AtSamples:
+def at_samples(maps: CanonicalMaps, read: Callable[[Tensor], Tensor], samples: Samples) -> AtSamples:
+    """Maps of one person at ``samples``; differentiable when ``read`` is (training passes such a reader)."""
     trust = 1 - maps.blend
     coarse_hit = read((trust > 0).float()).clamp(min=1e-3)
     quat = read(maps.quat)
-    at = _AtSamples(
+    at = AtSamples(
         offset=read(maps.offset),
         quat=quat,
         log_scale=read(maps.log_scale),
@@ -203,8 +204,9 @@ def _at_samples(maps: CanonicalMaps, read: MapSampler, samples: Samples) -> _AtS
     return at
 
 
-def _colors(at: _AtSamples, seen: PointViews, samples: Samples, size: int) -> tuple[Tensor, Tensor]:
-    """Predicted colour under copied colour -> colour [T,3], share of predicted colour [T,1]."""
+def blend_colors(at: AtSamples, seen: PointViews, samples: Samples, size: int) -> tuple[Tensor, Tensor]:
+    """Predicted colour under copied colour -> colour [T,3], share of predicted colour [T,1]; ``size`` is the
+    side of the body's Gaussian grid. Differentiable in ``at``."""
     copied, hit = torch.from_numpy(seen.color), torch.from_numpy(seen.hit)[:, None]
     soft = (hit / 0.5).clamp(0, 1)
     trusted = torch.where(hit > SEEN, torch.maximum(at.share, 0.85 * soft) * soft, torch.zeros_like(hit))

@@ -116,7 +116,7 @@ def load_model(name: str = "lca-xs", path: Path | None = None, template: Templat
     if not file.exists():
         raise NotFoundError(
             f"No trained weights for {name!r} ({file.name}). Train them with "
-            f"'python -m lca_core.train.stage_a --config {name} --data DIR --out DIR', "
+            f"'lca train pretrain --config {name} --data DIR --out DIR', "
             "or choose a model that ships.",
             reason="WEIGHTS_NOT_FOUND",
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +83,26 @@ class Targets:
 
 @dataclass
 class Batch:
-    """Inputs and targets of one step."""
+    """Inputs and targets of one step.
+
+    ``samples``, ``lights`` [3] (gain of the common light) and ``used`` (reference views) per person: what
+    rendered losses need to choose and expose their target frames.
+    """
 
     refs: References
     views: TexelViews
     targets: Targets
+    samples: list[Sample] = field(default_factory=list)
+    lights: list[NDArray[np.floating]] = field(default_factory=list)
+    used: list[list[int]] = field(default_factory=list)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on ``device``."""
+        if torch.device(device).type == "cpu":
+            return self
+        views = TexelViews(**{f.name: getattr(self.views, f.name).to(device) for f in fields(TexelViews)})
+        targets = Targets(**{f.name: getattr(self.targets, f.name).to(device) for f in fields(Targets)})
+        return Batch(self.refs.to(device), views, targets, self.samples, self.lights, self.used)
 
 
 def stack(parts: Sequence[Any], kind: type) -> Any:
@@ -240,6 +255,9 @@ def make_example(
             drive_template=template.corrective(shape, drive_pose, drive_expression),
             correction=_correction(sample, drive, template)[None],
         ),
+        [sample],
+        [np.asarray(light, np.float32)],
+        [views],
     )
 
 
@@ -343,7 +361,14 @@ def make_batch(parts: Sequence[Batch]) -> Batch:
         )
         v = p.views
         padded.append(TexelViews(grid, weight, v.color, v.hit, v.cosine, v.variance))
-    return Batch(refs, stack(padded, TexelViews), stack([p.targets for p in parts], Targets))
+    return Batch(
+        refs,
+        stack(padded, TexelViews),
+        stack([p.targets for p in parts], Targets),
+        [s for p in parts for s in p.samples],
+        [x for p in parts for x in p.lights],
+        [u for p in parts for u in p.used],
+    )
 
 
 VIEW_COUNTS = (1, 2, 3, 4, 6)

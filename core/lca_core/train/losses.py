@@ -41,17 +41,21 @@ def masked_mean(error: Tensor, mask: Tensor) -> Tensor:
 
 
 def stage_a(
-    model: LCAModel, batch: Batch, weights: StageAWeights | None = None, texels: int = 1024
+    model: LCAModel,
+    batch: Batch,
+    weights: StageAWeights | None = None,
+    texels: int = 1024,
+    made: tuple[Identity, CanonicalMaps] | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Forward pass and loss: (scalar, every unweighted term by name).
 
     Args:
         texels: how many texels per person enter the skinned-position term.
+        made: what the network made of the batch, when another loss of the step needs it too.
     """
     w = weights or StageAWeights()
     t = batch.targets
-    identity = model.encode(batch.refs, batch.views)
-    maps = model.canonical(identity)
+    identity, maps = made or create(model, batch)
     carries = model.template.carries_map.to(t.surface).expand_as(t.surface)
     code = model.expression_map(t.drive_expression)
     correction = model.correct_code(identity, t.drive_pose, code, t.drive_gaze, t.drive_template)
@@ -71,6 +75,12 @@ def stage_a(
     }
     total = torch.stack([getattr(w, k) * v for k, v in terms.items()]).sum()
     return total, {k: float(v.detach()) for k, v in terms.items()}
+
+
+def create(model: LCAModel, batch: Batch) -> tuple[Identity, CanonicalMaps]:
+    """What runs once per person: identity and canonical maps of a batch."""
+    identity = model.encode(batch.refs, batch.views)
+    return identity, model.canonical(identity)
 
 
 def code_error(model: LCAModel, batch: Batch) -> Tensor:
