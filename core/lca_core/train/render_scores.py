@@ -24,7 +24,6 @@ from lca_core.train.splatting import Splats, draw, skin
 WHITE = np.ones(3, np.float32)
 
 
-@torch.no_grad()
 def render_scores(
     model: LCAModel,
     people: Any,
@@ -37,11 +36,24 @@ def render_scores(
     Keys ``n{views}/{name}``: ``psnr``, ``face``, ``hands``, ``iou`` with correction; ``cano_psnr``,
     ``cano_face``, ``cano_hands`` without the learned one.
     """
-    model.eval()
     rows: dict[str, list[float]] = {}
+    for one in person_scores(model, people, view_counts, limit, texture_size):
+        for key, value in one.items():
+            rows.setdefault(key, []).append(value)
+    return {k: float(np.mean(v)) for k, v in rows.items()}
+
+
+@torch.no_grad()
+def person_scores(
+    model: LCAModel, people: Any, view_counts: Sequence[int], limit: int, texture_size: int = 256
+) -> list[dict[str, float]]:
+    """The scores of :func:`render_scores` for each person, means over its held-out frames."""
+    model.eval()
+    out = []
     for person in range(min(limit, len(people))):
         sample = people[person]
         total = len(sample["images"])
+        row: dict[str, float] = {}
         for n in view_counts:
             views = spread_views(total, n)
             held = [v for v in range(total) if v not in views]
@@ -50,8 +62,10 @@ def render_scores(
             made = create(model, sample, views, texture_size)
             frames = target_frames(sample, held, model.template, model.config.input_size, WHITE)
             for key, value in score(model, made, frames).items():
-                rows.setdefault(f"n{n}/{key}", []).extend(value)
-    return {k: float(np.mean(v)) for k, v in rows.items()}
+                if value:
+                    row[f"n{n}/{key}"] = float(np.mean(value))
+        out.append(row)
+    return out
 
 
 def create(
