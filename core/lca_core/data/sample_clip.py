@@ -22,6 +22,7 @@ from lca_core.data.people import Identity, Person, sample_identity
 from lca_core.data.performance import perform
 from lca_core.data.render import Light, Scene, Textures
 from lca_core.data.samples import fit_camera
+from lca_core.data.wardrobe import Outfit
 
 FPS = 25
 FRAMES = 166
@@ -58,7 +59,9 @@ def sample_person() -> Identity:
         "hair_colour": "dark brown",
         "brow": "eyebrow001",
         "iris": "brown",
-        "suit": "male_casualsuit04",
+        "hair_size": 1.0,
+        "stubble": 0.0,
+        "outfit": Outfit("male_casualsuit04", None, None, None, False),
         "upper": Cloth((186, 58, 40), (238, 232, 220), "emblem", 1.0, False),
         "lower": Cloth((60, 80, 120), (60, 80, 120), "plain", 1.0, True),
         "shoes": "shoes02",

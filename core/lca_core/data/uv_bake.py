@@ -200,7 +200,9 @@ def bake(person: Person, scene: Scene, light: Light, size: int) -> UvTruth:
         + CLOTH * np.isin(part, CLOTH_PARTS)
         + HAIR * (part == PARTS["hair"])
     )
-    if person.identity.suit in LOOSE_SUITS:
+    if person.skirt is not None or (
+        person.identity.suit in LOOSE_SUITS and person.identity.outfit.bottom is None
+    ):
         bits = bits + LOOSE * (part == PARTS["bottom"])
     return UvTruth(
         albedo=t.grid(np.round(linear_to_srgb(albedo * valid[:, None]) * 255).astype(np.uint8)),
