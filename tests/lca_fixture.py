@@ -93,18 +93,27 @@ def template() -> Template:
 
 
 def write_template_lca(
-    path: str | Path, gaussians: int = 4000, *, seed: int = 0, texture_size: int = 512, name: str = "Template"
+    path: str | Path,
+    gaussians: int = 4000,
+    *,
+    seed: int = 0,
+    texture_size: int = 512,
+    name: str = "Template",
+    grid: int = 256,
 ) -> Path:
-    """Write a valid avatar file with about ``gaussians`` splats and return its path."""
+    """Write a valid avatar file with about ``gaussians`` splats and return its path.
+
+    Splats lie on the texels of a UV grid of side ``grid``; 256 has room for 39,000, 512 for 150,000.
+    """
     person = template()
     rng = np.random.default_rng(seed)
-    tri, bary = rasterise_uv(person, 256)
+    tri, bary = rasterise_uv(person, grid)
     texel, area = _choose_texels(person, tri, gaussians, rng)
     face = tri[texel[:, 0], texel[:, 1]]
     corner_bary = bary[texel[:, 0], texel[:, 1]]
     entries = {
         "rig.json": _rig_json(),
-        "canonical.safetensors": _canonical(person, face, corner_bary, texel, area),
+        "canonical.safetensors": _canonical(person, face, corner_bary, texel, area, grid),
         "skinning.safetensors": _skinning(person, face, corner_bary),
         "correctives.safetensors": _correctives(person, face, corner_bary),
         "network.safetensors": save({"identity_map": np.zeros((8, 16, 16), np.float16)}),
@@ -262,7 +271,7 @@ def _choose_texels(
 
 
 def _canonical(
-    person: Template, face: np.ndarray, bary: np.ndarray, texel: np.ndarray, area: np.ndarray
+    person: Template, face: np.ndarray, bary: np.ndarray, texel: np.ndarray, area: np.ndarray, grid: int
 ) -> bytes:
     corners = person.vertices[person.faces[face]].astype(np.float64)
     means = np.einsum("nk,nkc->nc", bary, corners)
@@ -286,7 +295,7 @@ def _canonical(
             "sh": ((colour - 0.5) / SH_C0)[:, None].astype(np.float32),
             "texel": texel,
         },
-        metadata={"uv_size": "256"},
+        metadata={"uv_size": str(grid)},
     )
 
 

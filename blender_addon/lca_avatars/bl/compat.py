@@ -18,7 +18,7 @@ _ATTRIBUTE_FIELD = {
     "FLOAT_VECTOR": "vector",
     "QUATERNION": "value",
     "FLOAT_COLOR": "color",
-    "FLOAT4": "value",
+    "FLOAT4": "vector",
     "FLOAT4X4": "value",
 }
 

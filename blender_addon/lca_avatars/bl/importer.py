@@ -126,7 +126,6 @@ def _build(
     cloud = splats.build_splats(
         f"{name}.splats", avatar, face_part, rig, (joint_carrier, face_mesh), collection
     )
-    cloud.data.materials.append(materials.splat_material())
 
     # Drivers evaluated before their property exists stay dead, so properties and the tag come first.
     for control in (*info.controls, *controls.OWN):

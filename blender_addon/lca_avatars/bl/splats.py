@@ -12,9 +12,10 @@ from typing import Any
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core import follow
-from . import compat, follow_nodes
+from . import compat, follow_nodes, materials
 
 RADIUS_SIGMAS = 3.0
 
@@ -35,6 +36,7 @@ def build_splats(
     _write_binding(obj.data, avatar, face)
     follow_nodes.add_modifier(obj, *carriers, joint_count=len(avatar.skinning.joints))
     compat.make_native_splats(obj.data)
+    obj.data.materials.append(materials.splat_material())
     return obj
 
 
@@ -48,6 +50,43 @@ def write_splats(data: Any, canonical: Any) -> None:
     for band in range(1, canonical.sh.shape[1]):
         compat.write_attribute(data, f"radiance:sh_{band - 1}", "FLOAT_VECTOR", canonical.sh[:, band])
     compat.write_attribute(data, "radius", "FLOAT", RADIUS_SIGMAS * canonical.scales.max(1))
+
+
+def build_static(name: str, gaussians: Any, collection: bpy.types.Collection) -> bpy.types.Object:
+    """A point cloud of Gaussians that follows nothing, for example from a PLY file."""
+    obj = compat.new_pointcloud(name, gaussians.means)
+    collection.objects.link(obj)
+    write_splats(obj.data, gaussians)
+    compat.make_native_splats(obj.data)
+    obj.data.materials.append(materials.splat_material())
+    return obj
+
+
+def follow_rig(splats: bpy.types.Object, on: bool) -> None:
+    """Let the splats follow the rig, or show what :func:`write_frame` writes."""
+    modifier = splats.modifiers[follow_nodes.MODIFIER_NAME]
+    modifier.show_viewport = modifier.show_render = on
+
+
+def write_frame(splats: bpy.types.Object, means: NDArray[np.floating], quats: NDArray[np.floating]) -> None:
+    """Overwrite the posed splats of one frame: means (N, 3) metres, quats (N, 4) wxyz unit, any float type.
+
+    For frames from a service; the rig does not move them while ``follow_rig(splats, False)`` holds. Keep the
+    rest values (:func:`read_frame`) to go back.
+    """
+    attributes = splats.data.attributes
+    attributes["position"].data.foreach_set("vector", np.ascontiguousarray(means, np.float32).reshape(-1))
+    attributes["rotation"].data.foreach_set("value", np.ascontiguousarray(quats, np.float32).reshape(-1))
+    splats.data.update_tag()
+
+
+def read_frame(splats: bpy.types.Object) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Stored (not evaluated) means (N, 3) and quats (N, 4)."""
+    count = len(splats.data.points)
+    means, quats = np.empty(count * 3, np.float32), np.empty(count * 4, np.float32)
+    splats.data.attributes["position"].data.foreach_get("vector", means)
+    splats.data.attributes["rotation"].data.foreach_get("value", quats)
+    return means.reshape(-1, 3), quats.reshape(-1, 4)
 
 
 def set_keep(splats: bpy.types.Object, fraction: float) -> None:
