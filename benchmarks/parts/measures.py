@@ -11,6 +11,9 @@ from typing import Any
 
 from parts.machine import Clock, peak_memory
 
+PEER_BUDGET_S = 60.0
+"""Wall time after which a slow peer is not run again."""
+
 
 def splat_case(count: str, size: str, mode: str, repeats: str) -> dict[str, Any]:
     """Frames without gradients; training passes: forward, and backward to every 3D input."""
@@ -32,7 +35,11 @@ def splat_case(count: str, size: str, mode: str, repeats: str) -> dict[str, Any]
         loss = image.square().mean() + alphas.mean()
         clock.run("backward", loss.backward)
     clock.forget_first()
-    return {"gaussians": len(scene), "size": side, "mode": mode, "fill": round(fill, 3), **clock.medians()}
+    pairs = zip(clock.core["backward"], clock.core["forward"], strict=True)
+    return {
+        "gaussians": len(scene), "size": side, "mode": mode, "fill": round(fill, 3), **clock.medians(),
+        "backward_over_forward": statistics.median(back / forth for back, forth in pairs),
+    }  # fmt: skip
 
 
 def _training_pass(backend: str, folder: str) -> Any:
@@ -58,57 +65,52 @@ def _training_pass(backend: str, folder: str) -> Any:
 
 
 def against_metal_gauss(folder: str, repeats: str) -> dict[str, Any]:
-    """Forward + backward of both in one process, taking turns."""
+    """Forward + backward of both in one process, taking turns; the peer stops repeating after a minute. Its
+    peak memory is read after its first pass, before ours."""
     clock = Clock()
-    jobs = {name: _training_pass(name, folder) for name in ("numba", "metal_gauss")}
-    images = {}
-    jobs["numba"]()
-    for _ in range(int(repeats)):
-        for _ in range(3):
-            images["numba"] = clock.run("numba", jobs["numba"])
-        images["metal_gauss"] = clock.run("metal_gauss", jobs["metal_gauss"])
+    begin = time.perf_counter()
+    jobs = {name: _training_pass(name, folder) for name in ("metal_gauss", "numba")}
+    before = peak_memory()
+    images = {"metal_gauss": clock.run("metal_gauss", jobs["metal_gauss"])}
+    memory = {"before_bytes": before, "peak_bytes": peak_memory()}
+    jobs["numba"]()  # touches fresh memory
+    for _ in range(5):
+        images["numba"] = clock.run("numba", jobs["numba"])
+    for _ in range(int(repeats) - 1):
+        if 2 * (time.perf_counter() - begin) > PEER_BUDGET_S:
+            break
+        clock.run("metal_gauss", jobs["metal_gauss"])
+        for _ in range(5):
+            clock.run("numba", jobs["numba"])
     difference = (images["numba"] - images["metal_gauss"].reshape(images["numba"].shape)).abs()
     return {
-        "gaussians": 20_000, "size": 256, **clock.medians(),
+        "gaussians": 20_000, "size": 256, "metal_gauss_passes": len(clock.core["metal_gauss"]),
+        **clock.medians(), "metal_gauss_memory": memory,
         "image_max_difference": float(difference.max()), "image_mean_difference": float(difference.mean()),
     }  # fmt: skip
 
 
-def memory(backend: str, folder: str) -> dict[str, Any]:
-    """Peak resident size of a process that does one pass of 20k at 256, and before it."""
-    job = _training_pass(backend, folder)
+def memory() -> dict[str, Any]:
+    """Peak resident size of a process that does one pass of 20k at 256 on numba, and before it."""
+    job = _training_pass("numba", "")
     before = peak_memory()
     job()
     return {"before_bytes": before, "peak_bytes": peak_memory()}
 
 
-def threads(count: str, size: str, repeats: str) -> dict[str, Any]:
-    """Wall time of forward + backward with one and with two threads, taking turns in one process."""
-    import numba
+def threads(count: str, size: str) -> dict[str, Any]:
+    """Two threads against one."""
+    from parts.scaling import measure_threads
 
-    from lca_core.splat import render
-    from parts.scene import camera, figure, tensors
-
-    n, side = int(count), int(size)
-    scene, (views, ks), clock = figure(n, "1cm"), camera(side), Clock()
-    config: Any = numba.config
-    for _ in range(int(repeats) + 1):
-        for workers in (2, 1):
-            config.NUMBA_NUM_THREADS = workers  # what share() looks at, call by call
-            live = tensors(scene, True)
-            image, alphas, _ = clock.run(
-                f"forward_{workers}", lambda x=live: render(*x, views, ks, side, side)
-            )
-            clock.run(f"backward_{workers}", (image.square().mean() + alphas.mean()).backward)
-    clock.forget_first()
-    pairs = zip(clock.wall["forward_1"], clock.wall["forward_2"], strict=True)
-    return {**clock.medians(), "forward_scaling": statistics.median(a / b for a, b in pairs)}
+    return measure_threads(int(count), int(size))
 
 
 def start() -> dict[str, Any]:
     """CPU time of a fresh process up to its first frame, imports and compilation included."""
+    begin = time.process_time()
     import torch
 
+    imported = time.process_time() - begin
     from lca_core.splat import intrinsics, look_at, render
 
     with torch.no_grad():
@@ -117,7 +119,7 @@ def start() -> dict[str, Any]:
         args = (point, turn, torch.full((1, 3), 0.1), torch.tensor([0.9]), torch.ones(1, 3), view, k)
         image, _, _ = render(*args, 64, 64)
     assert float(image.max()) > 0.5
-    return {"cpu_s": time.process_time()}
+    return {"cpu_s": time.process_time(), "of_which_import_torch_s": imported}
 
 
 def warm_up() -> dict[str, Any]:

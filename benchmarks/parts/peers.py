@@ -25,14 +25,17 @@ def install_metal_gauss() -> Path:
     """Folder with ``metal_gauss``, downloaded the first time.
 
     Raises:
-        RuntimeError: pip could not fetch it (no network?).
+        RuntimeError: pip could not fetch it (no network?) or the folder cannot be written.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     folder = base / "lca-bridge" / "bench-peers" / METAL_GAUSS.replace("==", "-")
     if (folder / "metal_gauss" / "torch_ref.py").is_file():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=folder.parent))
+    except OSError as error:
+        raise RuntimeError(f"{METAL_GAUSS} could not be installed: {error}") from error
     try:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(fresh)]
         done = subprocess.run(
