@@ -11,11 +11,11 @@ import grpc
 from lca.errors import ExhaustedError, InvalidInputError, UnimplementedError
 from lca.v1 import animation_service_pb2 as pb
 from lca.v1 import animation_service_pb2_grpc as rpc
-from lca_bridge.server import names
+from lca.v1 import job_pb2
+from lca_bridge.server.animation_rules import find_avatar, granted_correction, is_live
 from lca_bridge.server.avatars import load_rig
 from lca_bridge.server.config import MAX_MESSAGE_BYTES
 from lca_bridge.server.core import ServiceCore
-from lca_bridge.server.evaluate import Evaluator
 from lca_bridge.server.frames import (
     CorrectionFrames,
     GaussianFrames,
@@ -24,6 +24,7 @@ from lca_bridge.server.frames import (
     granted,
     is_local,
 )
+from lca_bridge.server.motion_jobs import submit_motion
 from lca_bridge.server.session import AnimateSession, check_policy
 from lca_bridge.server.store import AvatarRow
 from lca_bridge.wire.encode import FrameEncoder
@@ -31,32 +32,6 @@ from lca_bridge.wire.frames import make_layout
 from lca_bridge.wire.messages import frame_to_protos, layout_to_proto, pose_from_proto
 
 Maker = GaussianFrames | CorrectionFrames | ImageFrames
-
-
-async def find_avatar(core: ServiceCore, name: str, revision: str) -> AvatarRow:
-    """The avatar of a request; PreconditionError ``REVISION_CHANGED`` if another one is pinned."""
-    row = await asyncio.to_thread(core.store.avatar, names.parse_name(name, "avatars"))
-    core.package_path(row, revision)
-    return row
-
-
-async def granted_correction(core: ServiceCore, evaluator: Evaluator, mode: int) -> pb.CorrectionMode:
-    """Baked unless live is asked for and the network of this avatar is here."""
-    if mode not in pb.CorrectionMode.values():
-        raise InvalidInputError("Unknown correction mode.", reason="BAD_START")
-    if mode != pb.CORRECTION_MODE_LIVE:
-        return pb.CORRECTION_MODE_BAKED
-    if not await core.evaluators.run(evaluator.load_live):
-        raise UnimplementedError(
-            "This service has no correction network for this avatar; ask for baked.",
-            reason="LIVE_UNAVAILABLE",
-        )
-    return pb.CORRECTION_MODE_LIVE
-
-
-def is_live(mode: pb.CorrectionMode) -> bool:
-    """Whether a granted mode is the network."""
-    return mode == pb.CORRECTION_MODE_LIVE
 
 
 class AnimationService(rpc.AnimationServiceServicer):
@@ -164,3 +139,9 @@ class AnimationService(rpc.AnimationServiceServicer):
             )
 
         return await core.evaluators.run(make)
+
+    async def BakeMotion(
+        self, request: pb.BakeMotionRequest, context: grpc.aio.ServicerContext
+    ) -> job_pb2.Job:
+        """Queue a bake."""
+        return await submit_motion(self._core, request)

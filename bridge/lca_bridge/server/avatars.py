@@ -21,9 +21,9 @@ from lca.v1 import avatar_pb2, job_pb2
 from lca.v1 import avatar_service_pb2 as pb
 from lca.v1 import avatar_service_pb2_grpc as rpc
 from lca_bridge.server import names
-from lca_bridge.server.config import MAX_CHUNK_BYTES
 from lca_bridge.server.core import ServiceCore, request_key
 from lca_bridge.server.messages import avatar_message, job_message, rig_message
+from lca_bridge.server.pieces import pieces
 from lca_bridge.server.runner import check_parameters, package_stats
 from lca_bridge.server.store import AvatarRow, JobRow, UploadRow
 from lca_bridge.wire.package import read_package
@@ -145,7 +145,10 @@ class AvatarService(rpc.AvatarServiceServicer):
         """Newest first."""
         size = names.page_size(request.page_size)
         cursor = names.parse_page_token(request.page_token)
-        found = await asyncio.to_thread(self._core.store.page, "avatars", size + 1, cursor)
+        labels = names.check_labels(dict(request.labels))
+        found = await asyncio.to_thread(
+            lambda: self._core.store.page("avatars", size + 1, cursor, labels=labels)
+        )
         rows = [AvatarRow(**body) for body in found]
         token = names.page_token(rows[size - 1].created, rows[size - 1].id) if len(rows) > size else ""
         return pb.ListAvatarsResponse(avatars=map(avatar_message, rows[:size]), next_page_token=token)
@@ -215,12 +218,8 @@ class AvatarService(rpc.AvatarServiceServicer):
             header=pb.PackageHeader(revision=row.revision, size_bytes=size, sha256=row.revision),
             offset=request.offset,
         )
-        with path.open("rb") as stream:
-            stream.seek(request.offset)
-            offset = request.offset
-            while data := await asyncio.to_thread(stream.read, MAX_CHUNK_BYTES):
-                yield pb.DownloadPackageResponse(offset=offset, data=data, crc32=zlib.crc32(data))
-                offset += len(data)
+        async for offset, data in pieces(path, request.offset, request.max_chunk_bytes):
+            yield pb.DownloadPackageResponse(offset=offset, data=data, crc32=zlib.crc32(data))
 
 
 def load_rig(core: ServiceCore, row: AvatarRow) -> avatar_pb2.Rig:

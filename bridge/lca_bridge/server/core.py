@@ -15,6 +15,7 @@ from lca.errors import AlreadyExistsError, NotFoundError, PreconditionError
 from lca_bridge.server.blobs import BlobStore
 from lca_bridge.server.config import ServerConfig
 from lca_bridge.server.evaluate import Evaluators
+from lca_bridge.server.results import ResultFiles
 from lca_bridge.server.runner import JobRunner
 from lca_bridge.server.store import AvatarRow, Store
 
@@ -30,6 +31,7 @@ class ServiceCore:
     blobs: BlobStore
     runner: JobRunner
     evaluators: Evaluators
+    results: ResultFiles
     write_lock: asyncio.Lock
     _lock_file: IO[str] = field(repr=False)
 
@@ -49,10 +51,10 @@ class ServiceCore:
             lock_file.close()
             raise
         write_lock = asyncio.Lock()
-        runner = JobRunner(store, blobs, config.limits, write_lock)
-        core = ServiceCore(
-            config, store, blobs, runner, Evaluators(blobs, config.threads), write_lock, lock_file
-        )
+        results = ResultFiles(root)
+        runner = JobRunner(store, blobs, results, config.limits, write_lock)
+        evaluators = Evaluators(blobs, config.threads)
+        core = ServiceCore(config, store, blobs, runner, evaluators, results, write_lock, lock_file)
         await asyncio.to_thread(core.sweep)
         await runner.start()
         return core
@@ -76,6 +78,7 @@ class ServiceCore:
         for path in self.blobs.uploads.iterdir():
             if path.name not in known:
                 path.unlink(missing_ok=True)
+        self.results.sweep(self.store.job_ids())
         self.store.forget_old_requests()
 
     def expire_uploads(self) -> None:
@@ -92,7 +95,7 @@ class ServiceCore:
         for sha256 in self.blobs.all_blobs():
             with contextlib.suppress(FileNotFoundError):
                 stored += self.blobs.blob_path(sha256).stat().st_size
-        return self.store.used_bytes(stored)
+        return self.store.used_bytes(stored) + self.results.used_bytes()
 
     def package_path(self, row: AvatarRow, revision: str) -> Path:
         """The package file of an avatar; PreconditionError if ``revision`` is pinned and another."""

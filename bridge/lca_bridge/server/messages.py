@@ -67,6 +67,7 @@ def job_message(row: JobRow) -> job_pb2.Job:
         create_time=timestamp(row.created),
         start_time=timestamp(row.started),
         end_time=timestamp(row.ended),
+        result=job_pb2.JobResult(**row.result_file) if row.result_file else None,
     )
 
 

@@ -8,6 +8,8 @@ import re
 import secrets
 import unicodedata
 import uuid
+from collections.abc import Iterable
+from typing import Any
 
 from lca.errors import InvalidInputError
 
@@ -68,6 +70,13 @@ def check_request_id(value: str) -> str:
         except ValueError:
             raise InvalidInputError("request_id must be a UUID.", reason="INVALID_REQUEST_ID") from None
     return value
+
+
+def enum_names(kind: Any, values: Iterable[int], prefix: str) -> set[str]:
+    """Names of enum values, without ``prefix``; InvalidInputError ``UNKNOWN_VALUE`` for others."""
+    if unknown := [value for value in values if value not in kind.values()]:
+        raise InvalidInputError(f"There is no value {unknown[0]} here.", reason="UNKNOWN_VALUE")
+    return {kind.Name(value).removeprefix(prefix) for value in values}
 
 
 def page_size(value: int) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import grpc
 
+from lca.v1 import job_pb2, render_service_pb2_grpc
 from lca.v1 import render_service_pb2 as pb
-from lca.v1 import render_service_pb2_grpc
-from lca_bridge.server.animation import find_avatar, granted_correction, is_live
+from lca_bridge.server.animation_rules import find_avatar, granted_correction, is_live
 from lca_bridge.server.core import ServiceCore
 from lca_bridge.server.frames import picture, requested_shot
+from lca_bridge.server.motion_jobs import submit_motion
 from lca_bridge.wire.messages import pose_from_proto
 
 
@@ -29,3 +30,9 @@ class RenderService(render_service_pb2_grpc.RenderServiceServicer):
         evaluator = await evaluators.get(row.revision)
         live = is_live(await granted_correction(self._core, evaluator, request.correction))
         return pb.RenderStillResponse(image=await evaluators.run(picture, evaluator, pose, shot, kind, live))
+
+    async def RenderMotion(
+        self, request: pb.RenderMotionRequest, context: grpc.aio.ServicerContext
+    ) -> job_pb2.Job:
+        """Queue a movie."""
+        return await submit_motion(self._core, request)

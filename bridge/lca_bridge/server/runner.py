@@ -15,11 +15,19 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from lca.errors import CancelledError, Category, ExhaustedError, InvalidInputError, LcaError
+from lca.errors import (
+    CancelledError,
+    Category,
+    ExhaustedError,
+    InvalidInputError,
+    LcaError,
+    NotFoundError,
+)
 from lca_bridge.server.blobs import BlobStore, storage_error
 from lca_bridge.server.config import Limits
 from lca_bridge.server.executor import WorkerRun
 from lca_bridge.server.media import check_package
+from lca_bridge.server.results import ResultFiles
 from lca_bridge.server.store import AvatarRow, JobRow, Store
 from lca_bridge.wire.package import AvatarPackage
 from lca_bridge.wire.status import CODES
@@ -32,8 +40,15 @@ WATCH_INTERVAL_SECONDS = 0.2
 class JobRunner:
     """Runs at most ``limits.running_jobs`` workers at a time, oldest job first."""
 
-    def __init__(self, store: Store, blobs: BlobStore, limits: Limits, write_lock: asyncio.Lock) -> None:
-        self._store, self._blobs, self._limits = store, blobs, limits
+    def __init__(
+        self,
+        store: Store,
+        blobs: BlobStore,
+        results: ResultFiles,
+        limits: Limits,
+        write_lock: asyncio.Lock,
+    ) -> None:
+        self._store, self._blobs, self._results, self._limits = store, blobs, results, limits
         self._write_lock = write_lock
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._runs: dict[str, WorkerRun] = {}
@@ -134,7 +149,10 @@ class JobRunner:
         failure: LcaError | None = None
         try:
             await self._run_worker(job, scratch)
-            await self._succeed(job, scratch / "avatar.lca")
+            if job.kind == "CREATE_AVATAR":
+                await self._succeed(job, scratch / "avatar.lca")
+            else:
+                await self._succeed_with_file(job, scratch / "result")
         except LcaError as error:
             failure = error
         except asyncio.CancelledError:
@@ -159,6 +177,16 @@ class JobRunner:
 
     def _worker_spec(self, job: JobRow, scratch: Path) -> dict[str, Any]:
         """Link the uploads under the names a decoder expects: one file, or a folder of photos."""
+        if job.kind != "CREATE_AVATAR":
+            package = self._blobs.blob_path(job.spec["revision"])
+            if not package.is_file():
+                raise NotFoundError("The avatar of this job was erased.", reason="PACKAGE_GONE")
+            return {
+                "kind": job.kind,
+                "package": str(package),
+                "request": str(self._results.request(job.id)),
+                "out": str(scratch / "result"),
+            }
         paths: list[Path] = []
         for upload in job.spec["uploads"]:
             row = self._store.upload(upload)
@@ -207,6 +235,22 @@ class JobRunner:
         await self._remove_uploads(job)
         self._announce(job.id)
         log.info("job %s %s: avatars/%s", job.id, done.state, row.id)
+
+    async def _succeed_with_file(self, job: JobRow, made: Path) -> None:
+        if not made.is_file():
+            raise LcaError("The worker made no file; the service's log says more.")
+        about = await asyncio.to_thread(self._results.put_result, job.id, made)
+        about |= {"file_name": job.spec["file_name"], "media_type": job.spec["media_type"]}
+        progress = {"stage": "done", "stage_index": 0, "stage_count": 0, "fraction": 1.0, "message": ""}
+        done = await asyncio.to_thread(
+            lambda: self._store.finish_job(
+                job.id, job.attempt, "SUCCEEDED", result_file=about, progress=progress
+            )
+        )
+        if done.state == "SUCCEEDED":
+            await asyncio.to_thread(self._results.request(job.id).unlink, True)
+        self._announce(job.id)
+        log.info("job %s %s: %s", job.id, done.state, about["file_name"])
 
     def _drop_unreferenced(self, revision: str) -> None:
         if revision not in self._store.revisions():

@@ -12,7 +12,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -85,6 +85,7 @@ class JobRow:
     progress: dict[str, Any] = field(default_factory=dict)
     result: str = ""
     error: dict[str, Any] | None = None
+    result_file: dict[str, Any] = field(default_factory=dict)
     created: float = 0.0
     started: float = 0.0
     ended: float = 0.0
@@ -262,12 +263,31 @@ class Store:
         with self._lock:
             return {r[0] for r in self._db.execute("SELECT revision FROM avatars").fetchall()}
 
-    def page(self, table: str, size: int, after: tuple[float, str] | None) -> list[dict[str, Any]]:
-        """Up to ``size`` rows of ``avatars`` or ``jobs``, newest first, after a (created, id) cursor."""
-        where: str = ""
-        values: tuple[float | str, ...] = ()
+    def page(
+        self,
+        table: str,
+        size: int,
+        after: tuple[float, str] | None,
+        *,
+        states: Collection[str] = (),
+        kinds: Collection[str] = (),
+        labels: Mapping[str, str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Up to ``size`` rows of ``avatars`` or ``jobs``, newest first, after a (created, id) cursor: jobs of
+        these states and kinds (none: any), avatars that carry all ``labels``."""
+        terms: list[str] = []
+        values: list[float | str] = []
         if after is not None:
-            where, values = "WHERE (-created, id) > (?, ?)", (-after[0], after[1])
+            terms.append("(-created, id) > (?, ?)")
+            values += [-after[0], after[1]]
+        for column, wanted in (("state", states), ("json_extract(body, '$.kind')", kinds)):
+            if wanted:
+                terms.append(f"{column} IN ({','.join('?' * len(wanted))})")
+                values += wanted
+        for key, value in (labels or {}).items():
+            terms.append("EXISTS (SELECT 1 FROM json_each(body, '$.labels') WHERE key=? AND value=?)")
+            values += [key, value]
+        where = f"WHERE {' AND '.join(terms)}" if terms else ""
         with self._lock:
             rows = self._db.execute(
                 f"SELECT body FROM {table} {where} ORDER BY -created, id LIMIT ?", (*values, size)
@@ -345,6 +365,11 @@ class Store:
             row = replace(row, state=state, ended=time.time(), sequence=row.sequence + 1, **changes)
             self._write_job(db, row)
         return row
+
+    def job_ids(self) -> list[str]:
+        """Ids of all jobs."""
+        with self._lock:
+            return [row[0] for row in self._db.execute("SELECT id FROM jobs").fetchall()]
 
     def delete_job(self, key: str) -> None:
         """Forget a job."""

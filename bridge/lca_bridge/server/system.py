@@ -8,11 +8,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 import grpc
 
-from lca.v1 import gaussian_pb2, image_pb2
+from lca.v1 import animation_service_pb2, gaussian_pb2, image_pb2, render_service_pb2
 from lca.v1 import system_service_pb2 as pb
 from lca.v1 import system_service_pb2_grpc as rpc
 from lca_bridge.server.config import MAX_CHUNK_BYTES, MAX_MESSAGE_BYTES
 from lca_bridge.server.core import ServiceCore
+from lca_bridge.server.evaluate import MAX_IMAGE_SIDE
+from lca_bridge.server.frames import is_local
+from lca_bridge.server.motion_jobs import MAX_MOTION_FRAMES
 
 
 def product_version() -> str:
@@ -49,7 +52,16 @@ class SystemService(rpc.SystemServiceServicer):
     ) -> pb.GetServerInfoResponse:
         """Version, devices, limits."""
         limits = self._core.config.limits
-        enums = (gaussian_pb2.GaussianEncoding, gaussian_pb2.PayloadCodec, image_pb2.ImageFormat)
+        enums = (
+            gaussian_pb2.GaussianEncoding,
+            gaussian_pb2.PayloadCodec,
+            image_pb2.ImageFormat,
+            animation_service_pb2.BakeFormat,
+            render_service_pb2.MovieFormat,
+        )
+        features = [name for enum in enums for name in _granted(enum)]
+        if is_local(context.peer()):
+            features.append("SHARED_MEMORY")
         return pb.GetServerInfoResponse(
             version=product_version(),
             api_version="v1",
@@ -62,6 +74,8 @@ class SystemService(rpc.SystemServiceServicer):
                 max_running_jobs=limits.running_jobs,
                 storage_quota_bytes=limits.storage_bytes,
                 storage_used_bytes=await asyncio.to_thread(self._core.used_bytes),
+                max_motion_frames=MAX_MOTION_FRAMES,
+                max_image_side=MAX_IMAGE_SIDE,
             ),
-            features=[name for enum in enums for name in _granted(enum)],
+            features=features,
         )

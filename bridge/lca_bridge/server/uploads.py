@@ -64,9 +64,27 @@ class UploadService(rpc.UploadServiceServicer):
             key = request_key("CreateUpload", request)
             if (earlier := await core.once(key, core.store.upload)) is not None:
                 return self._message(earlier)
+            if request.sha256:
+                check_sha256(request.sha256)
+                if request.reuse_existing and (found := await asyncio.to_thread(self._same, request)):
+                    return self._message(found)
+            elif request.reuse_existing:
+                raise InvalidInputError("reuse_existing needs the sha256 of the file.", reason="BAD_SHA256")
             await asyncio.to_thread(self._reserve, request.size_bytes)
-            row = UploadRow(names.new_id("u"), request.size_bytes, file_name=request.file_name)
+            row = UploadRow(
+                names.new_id("u"), request.size_bytes, file_name=request.file_name, sha256=request.sha256
+            )
             return self._message(await asyncio.to_thread(core.store.add_upload, row, key))
+
+    def _same(self, request: pb.CreateUploadRequest) -> UploadRow | None:
+        """An upload of the same bytes that no job uses: a verified one, else the one that got furthest."""
+        self._core.expire_uploads()
+        same = [
+            row
+            for row in self._core.store.uploads()
+            if row.sha256 == request.sha256 and row.size == request.size_bytes and not row.claimed_by
+        ]
+        return max(same, key=lambda row: (row.state == "VERIFIED", row.committed), default=None)
 
     def _reserve(self, size: int) -> None:
         core, limits = self._core, self._core.config.limits
@@ -110,8 +128,7 @@ class UploadService(rpc.UploadServiceServicer):
     ) -> pb.Upload:
         """Check length, hash and content; a bad file is removed at once."""
         key = names.parse_name(request.name, "uploads")
-        if not re.fullmatch(r"[0-9a-f]{64}", request.sha256):
-            raise InvalidInputError("sha256 is 64 lower-case hex digits.", reason="BAD_SHA256")
+        check_sha256(request.sha256)
         if key in self._writing:
             raise PreconditionError("The upload is still being written.", reason="UPLOAD_BUSY")
         self._writing.add(key)
@@ -127,6 +144,10 @@ class UploadService(rpc.UploadServiceServicer):
             if row.sha256 == sha256:
                 return row
             raise PreconditionError("The upload was finalized with another sha256.", reason="SHA256_MISMATCH")
+        if row.sha256 and row.sha256 != sha256:
+            raise PreconditionError(
+                "The upload was created for bytes with another sha256.", reason="SHA256_MISMATCH"
+            )
         if row.committed != row.size:
             raise PreconditionError(
                 f"Only {row.committed} of {row.size} bytes have arrived. Send the rest first.",
@@ -166,6 +187,12 @@ class UploadService(rpc.UploadServiceServicer):
 
         await asyncio.to_thread(delete)
         return Empty()
+
+
+def check_sha256(value: str) -> None:
+    """64 lower-case hex digits; InvalidInputError ``BAD_SHA256``."""
+    if not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise InvalidInputError("sha256 is 64 lower-case hex digits.", reason="BAD_SHA256")
 
 
 class _Writer:

@@ -1,4 +1,4 @@
-"""The process that makes one avatar: ``python -m lca_bridge.server.worker``, started by ``executor.py``.
+"""The process that does one job: ``python -m lca_bridge.server.worker``, started by ``executor.py``.
 
 It speaks JSON lines: one specification on standard input, then optionally ``cancel``; progress, then one
 result or error on standard output. When its standard input closes, the service is gone, and it ends itself
@@ -91,7 +91,12 @@ def parse_options(kind: type, parameters: dict[str, str]) -> Any:
 
 
 def create(spec: dict[str, Any], channel: Channel, cancelled: threading.Event) -> None:
-    """Run the creation pipeline and write the package."""
+    """Run the creation pipeline and write the package; or play a motion, for the other kinds of job."""
+    if spec.get("kind", "CREATE_AVATAR") != "CREATE_AVATAR":
+        from lca_bridge.server.motion_worker import play
+
+        play(spec, channel.progress, cancelled)
+        return
     import lca_core.avatar.create as pipeline
 
     options = parse_options(pipeline.CreateOptions, spec.get("parameters", {}))
