@@ -34,7 +34,7 @@ _AFTER_IK = ("wrist", "ankle")
 
 
 def control_bones(info: RigInfo, skeleton: Skeleton, frames: BoneFrames) -> list[BoneSpec]:
-    """Root, torso, hips, chest, an FK control per joint, and the helpers that limits are measured in."""
+    """Root, torso, hips, chest, and an FK control per joint."""
     finger_joints = {joint for finger in info.fingers for joint in finger.joints}
     bones = [_root(skeleton)]
     for i, joint in enumerate(skeleton.names):
@@ -42,8 +42,6 @@ def control_bones(info: RigInfo, skeleton: Skeleton, frames: BoneFrames) -> list
         parent = _parent(skeleton, i)
         head, rest, length = skeleton.joints[i], frames.rest[i], float(frames.lengths[i])
         bones.append(BoneSpec(control_of(joint), parent, head, rest, length, group))
-        if _limited(joint, finger_joints):
-            bones.append(BoneSpec(_limit_frame(joint), parent, head, np.eye(3), 0.02, bone_groups.MECHANISM))
     pelvis, chest = skeleton.names.index("pelvis"), skeleton.names.index("spine2")
     for name, where in ((HIPS, pelvis), (CHEST, chest)):
         bones.append(
@@ -59,7 +57,7 @@ def control_bones(info: RigInfo, skeleton: Skeleton, frames: BoneFrames) -> list
     return bones
 
 
-def connect(rig: bpy.types.Object, info: RigInfo, skeleton: Skeleton) -> None:
+def connect(rig: bpy.types.Object, info: RigInfo, skeleton: Skeleton, frames: BoneFrames) -> None:
     """Deform bones copy their controls; the spine adds the chest; limits wait for their slider."""
     finger_joints = {joint for finger in info.fingers for joint in finger.joints}
     for joint in SPINE:
@@ -74,7 +72,8 @@ def connect(rig: bpy.types.Object, info: RigInfo, skeleton: Skeleton) -> None:
             rig.pose.bones[control].lock_location = (True, True, True)
         rig.pose.bones[control].lock_scale = (True, True, True)
         if _limited(joint, finger_joints):
-            limit = constraints.limit_rotation(rig, control, _limit_frame(joint), info.limits[joint])
+            rest = frames.rest[skeleton.names.index(joint)]
+            limit = constraints.limit_rotation(rig, control, rest, info.limits[joint])
             add_driver(limit, "influence", [PropertyVariable("limits", rig, LIMITS_PROPERTY)])
     for name in (HIPS, CHEST):
         rig.pose.bones[name].lock_scale = (True, True, True)
@@ -115,7 +114,3 @@ def _collection(joint: str, finger_joints: set[str]) -> str:
 
 def _limited(joint: str, finger_joints: set[str]) -> bool:
     return joint != "pelvis" and joint not in finger_joints and "eye" not in joint
-
-
-def _limit_frame(joint: str) -> str:
-    return f"MCH-limit_{joint}"

@@ -6,6 +6,7 @@ The rest of the add-on calls these functions and is written once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import bpy
@@ -96,6 +97,27 @@ def modifier_input(modifier: bpy.types.Modifier, identifier: str) -> Any:
     """The value of a Geometry Nodes modifier input."""
     inputs = getattr(getattr(modifier, "properties", None), "inputs", None)
     return modifier[identifier] if inputs is None else getattr(inputs, identifier).value
+
+
+def new_channels(
+    action: bpy.types.Action, owner: bpy.types.Object
+) -> Callable[[str, int, str], bpy.types.FCurve]:
+    """A maker of F-curves ``(data_path, index, group)`` in a new slot of ``action`` for ``owner``.
+
+    Slots, layers and strips are the same from 4.5 on; ``Action.fcurves`` of old is never used.
+    """
+    slot = action.slots.new("OBJECT", owner.name)
+    layer = action.layers[0] if action.layers else action.layers.new("Layer")
+    strip = layer.strips[0] if layer.strips else layer.strips.new(type="KEYFRAME")
+    bag = strip.channelbag(slot, ensure=True)
+
+    def make(path: str, index: int, group: str) -> bpy.types.FCurve:
+        curve = bag.fcurves.new(path, index=index)
+        found = bag.groups.get(group) or bag.groups.new(group)
+        curve.group = found
+        return curve
+
+    return make
 
 
 NATIVE_SPLATS = "GAUSSIAN_SPLAT"

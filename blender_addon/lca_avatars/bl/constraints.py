@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 
 import bpy
+import numpy as np
+from numpy.typing import NDArray
 
 from ..core.rig_info import JointRange
 
@@ -57,19 +60,31 @@ def roll_towards(rig: bpy.types.Object, bone: str, target: str, name: str, axis:
     return constraint
 
 
-def limit_rotation(rig: bpy.types.Object, bone: str, frame: str, limits: JointRange) -> bpy.types.Constraint:
+def limit_rotation(
+    rig: bpy.types.Object, bone: str, rest: NDArray[np.float64], limits: JointRange
+) -> bpy.types.Constraint:
     """Keep a joint's control inside its anatomical range.
 
-    ``frame`` is a helper bone that rides on the control's parent and is world-aligned at rest: measured in
-    it, the control's rotation is exactly the joint rotation that the limits are stated for.
+    The range is stated about the world axes at rest, the constraint works about the bone's; each world axis
+    becomes the bone axis nearest to it (limbs point along world axes in the T-pose, so they nearly coincide).
+    ``rest`` (3, 3): bone axes as columns.
     """
     constraint = rig.pose.bones[bone].constraints.new("LIMIT_ROTATION")
     constraint.name = "Joint limits"
-    constraint.owner_space = "CUSTOM"
-    constraint.space_object, constraint.space_subtarget = rig, frame
-    constraint.euler_order = "XYZ"
-    for axis, low, high in zip("xyz", limits.low, limits.high, strict=True):
-        setattr(constraint, f"use_limit_{axis}", True)
-        setattr(constraint, f"min_{axis}", math.radians(low))
-        setattr(constraint, f"max_{axis}", math.radians(high))
+    constraint.owner_space = "LOCAL"
+    nearest = _nearest_axes(rest)
+    constraint.euler_order = "".join("XYZ"[axis] for axis in nearest)
+    for world, axis in enumerate(nearest):
+        low, high = math.radians(limits.low[world]), math.radians(limits.high[world])
+        if rest[world, axis] < 0.0:
+            low, high = -high, -low
+        letter = "xyz"[axis]
+        setattr(constraint, f"use_limit_{letter}", True)
+        setattr(constraint, f"min_{letter}", low)
+        setattr(constraint, f"max_{letter}", high)
     return constraint
+
+
+def _nearest_axes(rest: NDArray[np.float64]) -> tuple[int, ...]:
+    """For each world axis its bone axis: the permutation that agrees best."""
+    return max(permutations(range(3)), key=lambda p: sum(abs(rest[world, p[world]]) for world in range(3)))

@@ -131,7 +131,7 @@ def _build(
     for control in (*info.controls, *controls.OWN):
         add_control(rig, control)
     rig.update_tag()
-    body.connect(rig, info, skeleton)
+    body.connect(rig, info, skeleton, frames)
     limbs.connect(rig)
     fingers.connect(rig, info, skeleton, frames)
     gaze.connect(rig, skeleton)

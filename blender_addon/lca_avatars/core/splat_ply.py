@@ -21,8 +21,8 @@ _TYPES = {
     "ushort": "<u2", "uint16": "<u2", "int": "<i4", "int32": "<i4", "uint": "<u4", "uint32": "<u4",
     "float": "<f4", "float32": "<f4", "double": "<f8", "float64": "<f8",
 }  # fmt: skip
-_NEEDED = ("x", "y", "z", "opacity", "scale_0", "scale_1", "scale_2")
-_NEEDED += ("rot_0", "rot_1", "rot_2", "rot_3", "f_dc_0", "f_dc_1", "f_dc_2")
+_NEEDED = [*"xyz", "opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4))]
+_NEEDED += [f"f_dc_{i}" for i in range(3)]
 _HEADER_LIMIT = 1 << 16
 
 

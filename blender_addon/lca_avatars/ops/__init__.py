@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import bpy
 
-from . import create, import_avatar, landing, pose, service
+from . import animate, create, import_avatar, import_ply, landing, pose, service
 
-_MODULES = (service, import_avatar, create, pose)
+_MODULES = (service, import_avatar, import_ply, create, pose, animate)
+_MENUS = (import_avatar.menu_entry, import_ply.menu_entry)
 
 
 def register() -> None:
@@ -15,7 +16,8 @@ def register() -> None:
     for module in _MODULES:
         for cls in module.CLASSES:
             bpy.utils.register_class(cls)
-    bpy.types.TOPBAR_MT_file_import.append(import_avatar.menu_entry)
+    for entry in _MENUS:
+        bpy.types.TOPBAR_MT_file_import.append(entry)
     bpy.app.handlers.load_pre.append(landing.stop_on_load)
 
 
@@ -24,7 +26,8 @@ def unregister() -> None:
     landing.stop()
     if landing.stop_on_load in bpy.app.handlers.load_pre:
         bpy.app.handlers.load_pre.remove(landing.stop_on_load)
-    bpy.types.TOPBAR_MT_file_import.remove(import_avatar.menu_entry)
+    for entry in reversed(_MENUS):
+        bpy.types.TOPBAR_MT_file_import.remove(entry)
     for module in reversed(_MODULES):
         for cls in reversed(module.CLASSES):
             bpy.utils.unregister_class(cls)

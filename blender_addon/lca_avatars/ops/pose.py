@@ -8,7 +8,7 @@ import bpy
 from ..bl import controls, importer
 
 
-class _AvatarOperator:
+class AvatarOperator:
     """Needs an avatar: its rig, proxy or splats must be active."""
 
     @classmethod
@@ -20,7 +20,7 @@ class _AvatarOperator:
         return True
 
 
-class LCA_OT_display(_AvatarOperator, bpy.types.Operator):
+class LCA_OT_display(AvatarOperator, bpy.types.Operator):
     """Choose what the viewport shows of the avatar; renders always show the splats"""
 
     bl_idname = "lca.display"
@@ -51,7 +51,7 @@ class LCA_OT_display(_AvatarOperator, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class LCA_OT_reset_controls(_AvatarOperator, bpy.types.Operator):
+class LCA_OT_reset_controls(AvatarOperator, bpy.types.Operator):
     """Set the sliders of one group back to their defaults"""
 
     bl_idname = "lca.reset_controls"
@@ -59,7 +59,7 @@ class LCA_OT_reset_controls(_AvatarOperator, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
 
     group: bpy.props.EnumProperty(  # type: ignore[valid-type]
-        items=[("FACE", "Face", ""), ("FINGERS", "Fingers", ""), ("GAZE", "Gaze", "")]
+        items=[(group, group.title(), "") for group in controls.GROUPS]
     )
 
     def execute(self, context: bpy.types.Context) -> set[str]:

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sidebar tab LCA: Avatar, Service, Face, Fingers, Gaze."""
+"""Sidebar tab LCA: Avatar, Service, Pose, Face, Fingers, Gaze, Animation."""
 
 from __future__ import annotations
 
 import bpy
 
-from ..bl import controls, importer
+from ..bl import bone_groups, controls, importer, limbs, mirror, splats
 from ..core.frames import SIDES
+from ..core.presets import expressions, hand_poses
 from ..core.rig_info import Control
 from ..ops import landing, service
 
 _SHOWN_AVATARS = 12
+_DETAILS = (1.0, 0.5, 0.25)
+_HAND_BUTTONS, _FACE_BUTTONS = 6, 6
 
 
 class _Sidebar:
@@ -43,6 +46,12 @@ class LCA_PT_avatar(_Sidebar, bpy.types.Panel):
         row = layout.row(align=True)
         for mode in importer.DISPLAY:
             row.operator("lca.display", text=mode.title()).mode = mode
+        cloud = importer.part(rig, "splats")
+        if cloud is not None:
+            row = layout.row(align=True)
+            row.label(text=f"Detail {splats.get_keep(cloud):.0%}")
+            for keep in _DETAILS:
+                row.operator("lca.detail", text=f"{keep:.0%}").keep = keep
 
 
 class LCA_PT_service(_Sidebar, bpy.types.Panel):
@@ -77,6 +86,59 @@ class LCA_PT_service(_Sidebar, bpy.types.Panel):
             layout.label(text=landing.outcome())
 
 
+class LCA_PT_pose(_NeedsAvatar, bpy.types.Panel):
+    """Limbs, mirror, what is visible."""
+
+    bl_idname = "LCA_PT_pose"
+    bl_label = "Pose"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """FK/IK sliders with snap buttons; limits; mirror; bone collections."""
+        rig, layout = importer.find_avatar(context.object), self.layout
+        if rig is None:
+            return
+        for limb in limbs.limbs():
+            row = layout.row(align=True)
+            row.prop(rig, f'["{limb.switch}"]', text=limbs.slider(limb).label, slider=True)
+            for way in ("FK", "IK"):
+                button = row.operator("lca.switch_limb", text=way)
+                button.limb, button.to = limb.switch, way
+        own = {limb.switch for limb in limbs.limbs()}
+        rest = [control for control in controls.sliders(rig, "BODY") if control.name not in own]
+        _draw_sliders(layout, rig, rest)
+        row = layout.row(align=True)
+        for direction, text in (
+            (mirror.LEFT_TO_RIGHT, "L > R"),
+            (mirror.RIGHT_TO_LEFT, "R > L"),
+            (mirror.SWAP, "Swap"),
+        ):
+            row.operator("lca.mirror_pose", text=text).direction = direction
+        box = layout.box()
+        box.label(text="Visible Controls")
+        grid = box.grid_flow(columns=3, align=True)
+        shown = rig.data.collections_all
+        for name in bone_groups.PARENTS:
+            if name in shown:
+                grid.prop(shown[name], "is_visible", text=name, toggle=True)
+
+
+class LCA_PT_animation(_NeedsAvatar, bpy.types.Panel):
+    """Keys, pose assets, bone names."""
+
+    bl_idname = "LCA_PT_animation"
+    bl_label = "Animation"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Buttons."""
+        row = self.layout.row(align=True)
+        for part in ("ALL", "BODY", "HANDS", "FACE"):
+            row.operator("lca.key_pose", text=part.title()).part = part
+        self.layout.operator("lca.board_to_sliders")
+        self.layout.operator("lca.pose_assets", icon="ASSET_MANAGER")
+        self.layout.operator_menu_enum("lca.bone_names", "scheme")
+
+
 class LCA_PT_face(_NeedsAvatar, bpy.types.Panel):
     """The 52 ARKit sliders by region."""
 
@@ -88,6 +150,11 @@ class LCA_PT_face(_NeedsAvatar, bpy.types.Panel):
         """One box per region."""
         rig = importer.find_avatar(context.object)
         self.layout.operator("lca.reset_controls", icon="LOOP_BACK").group = "FACE"
+        self.layout.operator("lca.reset_board")
+        grid = self.layout.grid_flow(columns=3, align=True)
+        for name in list(expressions())[:_FACE_BUTTONS]:
+            grid.operator("lca.expression", text=name).expression = name
+        self.layout.operator_menu_enum("lca.expression", "expression")
         by_region: dict[str, list[Control]] = {}
         for control in controls.sliders(rig, "FACE"):
             by_region.setdefault(control.group, []).append(control)
@@ -108,6 +175,10 @@ class LCA_PT_fingers(_NeedsAvatar, bpy.types.Panel):
         """One column per hand, as seen from the person: left hand first."""
         rig = importer.find_avatar(context.object)
         self.layout.operator("lca.reset_controls", icon="LOOP_BACK").group = "FINGERS"
+        grid = self.layout.grid_flow(columns=3, align=True)
+        for name in list(hand_poses())[:_HAND_BUTTONS]:
+            grid.operator("lca.hand_pose", text=name).pose = name
+        self.layout.operator_menu_enum("lca.hand_pose", "pose")
         row = self.layout.row()
         for side in SIDES:
             column = row.column()
@@ -135,4 +206,12 @@ def _draw_sliders(layout: bpy.types.UILayout, rig: bpy.types.Object, members: li
         column.prop(rig, f'["{control.name}"]', text=control.label, slider=True)
 
 
-CLASSES = (LCA_PT_avatar, LCA_PT_service, LCA_PT_face, LCA_PT_fingers, LCA_PT_gaze)
+CLASSES = (
+    LCA_PT_avatar,
+    LCA_PT_service,
+    LCA_PT_pose,
+    LCA_PT_face,
+    LCA_PT_fingers,
+    LCA_PT_gaze,
+    LCA_PT_animation,
+)

@@ -223,7 +223,7 @@ class Layout:
     def row(self, **_: object) -> Layout:
         return self
 
-    box = column = row
+    box = column = grid_flow = row
 
     def label(self, **_: object) -> None:
         pass
@@ -242,10 +242,16 @@ class Layout:
         class Settings:
             def __setattr__(self, key: str, value: str) -> None:
                 kind = properties[key].type
-                assert (value in properties[key].enum_items) if kind == "ENUM" else kind == "STRING"
+                assert (
+                    (value in properties[key].enum_items) if kind == "ENUM" else kind in ("STRING", "FLOAT")
+                )
 
         self.seen.append(name)
         return Settings()
+
+    def operator_menu_enum(self, name: str, attribute: str, **_: object) -> None:
+        group, _dot, verb = name.partition(".")
+        assert getattr(getattr(bpy.ops, group), verb).get_rna_type().properties[attribute].type == "ENUM"
 
 
 def test_every_panel_draws_existing_properties_and_operators(addon) -> None:
@@ -256,7 +262,7 @@ def test_every_panel_draws_existing_properties_and_operators(addon) -> None:
         cls.draw(type("Panel", (), {"layout": Layout(seen)})(), bpy.context)
     rig = importer.find_avatar(bpy.context.object)
     sliders = [path for path in seen if path.startswith("[")]
-    assert len(sliders) == len(set(sliders)) == 52 + 2 * 7 + 4
+    assert len(sliders) == len(set(sliders)) == 52 + 2 * 7 + 4 + 5
     assert '["jawOpen"]' in sliders and '["gaze_yaw"]' in sliders and '["curl_hand.L"]' in sliders
     assert {"lca.import_avatar", "lca.connect", "lca.create_avatar", "lca.display"} <= set(seen)
     assert rig is not None
