@@ -79,6 +79,10 @@ def build_parser() -> argparse.ArgumentParser:
     create.add_argument("--id", default="", help="avatar id (a-z, 0-9, -)")
     create.add_argument("--out", help="also save the .lca file here")
     create.add_argument("--seed", type=int, default=0)
+    create.add_argument(
+        "--refine", nargs="?", type=float, const=30.0, default=0.0, metavar="SECONDS",
+        help="fit the avatar to its own reference frames afterwards (30 s when no time is given)",
+    )  # fmt: skip
     create.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="creation parameter")
 
     imported = add("import", "store an .lca file as an avatar", _lazy("avatars", "import_file"), True)
@@ -135,6 +139,9 @@ def build_parser() -> argparse.ArgumentParser:
     from lca_bridge.cli.train import add_commands
 
     add_commands(add("train", "train the network, distil its corrections", _lazy("train", "train")))
+    from lca_bridge.cli.eval import add_commands as add_protocols
+
+    add_protocols(add("eval", "how good the avatars are", _lazy("eval", "evaluate")))
     bench = add("bench", "run a benchmark of the source tree", _lazy("doctor", "bench"))
     bench.add_argument("name", help="e.g. splat")
     bench.add_argument("rest", nargs=argparse.REMAINDER, help="options of the benchmark")

@@ -21,6 +21,7 @@ from lca_core.avatar.bake import bake
 from lca_core.avatar.correctives import distill
 from lca_core.avatar.live import NetworkCorrection
 from lca_core.avatar.proxy import build_proxy
+from lca_core.avatar.refine import RefineOptions, photos_of, refine
 from lca_core.avatar.skinning import snap_weights
 from lca_core.body.model import BodyModel
 from lca_core.body.rig import default_rig
@@ -51,6 +52,8 @@ class CreateOptions:
             60,000 Gaussians.
         focal_px: focal length in pixels when known; height_m: the person's height when known.
         inputs_licence: what the person in the clip allows; stored in the file.
+        refine_seconds: time for a fit to the reference frames afterwards, 2 to 900; 0 leaves it out. A fit that
+            makes a kept-back frame worse is thrown away (``lca_core.avatar.refine``).
     """
 
     weights: str = "lca-xs"
@@ -59,6 +62,7 @@ class CreateOptions:
     focal_px: float | None = None
     height_m: float | None = None
     inputs_licence: str = "unspecified"
+    refine_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_references <= 8:
@@ -67,6 +71,12 @@ class CreateOptions:
             raise InvalidInputError(f"texture_size must be 128, 256 or 512, not {self.texture_size}.")
         if self.height_m is not None and not 1.2 <= self.height_m <= 2.3:
             raise InvalidInputError(f"height_m must be an adult's height, 1.2 to 2.3 m, not {self.height_m}.")
+        if self.refine_seconds:
+            RefineOptions(seconds=self.refine_seconds)
+
+    def stages(self) -> list[tuple[str, float]]:
+        """Names and usual seconds of the steps after the capture."""
+        return MODEL_STAGES + ([("refine", self.refine_seconds)] if self.refine_seconds else [])
 
 
 def create_avatar_from_clip(
@@ -89,7 +99,7 @@ def create_avatar_from_clip(
 
     options = options or CreateOptions()
     model = load_model(options.weights)
-    steps = Progress(CAPTURE_STAGES + MODEL_STAGES, progress, cancelled)
+    steps = Progress(CAPTURE_STAGES + options.stages(), progress, cancelled)
     capture = capture_clip(
         Path(path),
         max_references=options.max_references,
@@ -113,7 +123,7 @@ def create_avatar(
     """Make an avatar from a finished capture; deterministic for the same capture, weights and seed."""
     options = options or CreateOptions()
     model = model or load_model(options.weights)
-    steps = steps or Progress(MODEL_STAGES)
+    steps = steps or Progress(options.stages())
     steps.report("encode", 0.0, "reading the reference frames")
     references = prepare_references(
         list(capture.frames),
@@ -176,6 +186,15 @@ def create_avatar(
 
     avatar.thumbnail = thumbnail(avatar)
     steps.report("thumbnail", 1.0, "done")
+    if options.refine_seconds:
+        steps.report("refine", 0.0, "fitting to the reference frames")
+        avatar = refine(
+            avatar,
+            photos_of(capture),
+            RefineOptions(seconds=options.refine_seconds, seed=seed),
+            model,
+            report=lambda fraction, message: steps.report("refine", fraction, message),
+        ).avatar
     return avatar
 
 

@@ -1,0 +1,84 @@
+"""A coarse cage for a fit: a few hundred nodes on the body carry smooth changes of many Gaussians.
+
+What no photograph shows follows its neighbours, because a node moves all Gaussians around it. Nodes are placed by
+farthest-point sampling on the canonical means; each Gaussian mixes its nearest ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+NEAREST = 6
+
+
+class _Product(torch.autograd.Function):
+    """Sparse matrix times dense values, differentiable in the values."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, matrix: sparse.csr_matrix, transposed: sparse.csr_matrix) -> Tensor:
+        ctx.transposed = transposed
+        return torch.from_numpy(matrix @ np.ascontiguousarray(values.detach().numpy()))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return torch.from_numpy(ctx.transposed @ np.ascontiguousarray(grads[0].numpy())), None, None
+
+
+class Cage:
+    """Nodes of N points.
+
+    Attributes:
+        nodes: (M,) indices of the points that are nodes. matrix: (N,M) sparse float32, rows sum to 1.
+    """
+
+    def __init__(self, points: NDArray[np.floating], count: int) -> None:
+        self.nodes = farthest(points, min(count, len(points)))
+        near = min(NEAREST, len(self.nodes))
+        distance, index = cKDTree(points[self.nodes]).query(points, near)
+        distance, index = distance.reshape(len(points), near), index.reshape(len(points), near)
+        # The reach is the distance of the last node, whose share so fades to nothing: no jumps between cells.
+        reach = np.maximum(distance[:, -1:], 1e-6)
+        weights = np.square(1 - np.minimum(distance / reach, 1)) + 1e-6
+        weights /= weights.sum(1, keepdims=True)
+        rows = np.repeat(np.arange(len(points)), near)
+        shape = (len(points), len(self.nodes))
+        self.matrix = sparse.csr_matrix((weights.ravel().astype(np.float32), (rows, index.ravel())), shape)
+        self._transposed = self.matrix.T.tocsr()
+        # Springs between nodes that share Gaussians: neighbours should change alike.
+        links = (self._transposed @ self.matrix).tocoo()
+        upper = links.row < links.col
+        strength = links.data[upper] / max(float(links.data[upper].mean()), 1e-9) if upper.any() else links.data[:0]
+        self.springs = torch.from_numpy(np.stack([links.row[upper], links.col[upper]]).astype(np.int64))
+        self.strength = torch.from_numpy(np.minimum(strength, 4.0).astype(np.float32))
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Node values (M,C) -> values of the points (N,C)."""
+        product: Tensor = _Product.apply(values, self.matrix, self._transposed)
+        return product
+
+    def roughness(self, values: Tensor) -> Tensor:
+        """Mean squared difference of linked nodes, summed over channels."""
+        if not self.springs.shape[1]:
+            return values.sum() * 0
+        gap = (values[self.springs[0]] - values[self.springs[1]]).square().sum(1)
+        return (self.strength * gap).mean()
+
+
+def farthest(points: NDArray[np.floating], count: int) -> NDArray[np.int64]:
+    """``count`` indices of points spread evenly, the first one fixed: farthest-point sampling on a thinned set."""
+    step = max(1, len(points) // (24 * count))
+    pool = np.arange(0, len(points), step)
+    at = np.ascontiguousarray(points[pool], np.float32)
+    chosen = np.zeros(min(count, len(pool)), np.int64)
+    distance = np.full(len(pool), np.inf, np.float32)
+    for k in range(1, len(chosen)):
+        distance = np.minimum(distance, np.square(at - at[chosen[k - 1]]).sum(1))
+        chosen[k] = int(distance.argmax())
+    return pool[chosen]
