@@ -1,10 +1,9 @@
 """The shapes of the network, as frozen values.
 
-One code base, four presets: ``lca-xs`` (the CPU profile that ships), ``lca-s`` (one GPU), ``lca-paper``
-(the shape
-reported for Large-scale Codec Avatars, arXiv 2604.02320; token decoder, pluggable image features) and
-``tiny``
-(tests). A configuration goes in the header of every checkpoint; nothing about shapes is decided elsewhere.
+One code base: ``lca-xs`` (the CPU profile that ships), ``lca-s`` (one GPU), ``lca-paper`` (the shape
+reported for Large-scale Codec Avatars, arXiv 2604.02320; token decoder, pluggable image features),
+``lca-nano`` (ablations in CPU minutes) and ``tiny`` (tests). A configuration goes in the header of every
+checkpoint; nothing about shapes is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -140,6 +139,21 @@ PRESETS: dict[str, ModelConfig] = {
         decoder_channels=(192, 128, 64, 32),
         correction_width=32,
         tokens=1024,
+    ),
+    "lca-nano": ModelConfig(
+        "lca-nano",
+        input_size=64,
+        uv_size=64,
+        dim=64,
+        layers=3,
+        heads=4,
+        body_channels=(12, 24, 48),
+        face_channels=(12, 24, 48),
+        decoder_channels=(48, 32, 24, 16),
+        correction_size=64,
+        correction_width=16,
+        identity_channels=16,
+        tokens=64,
     ),
     "lca-paper": ModelConfig(
         "lca-paper",
