@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 GRAVITY = 9.8
 FRAME_S = 1 / 30
 SUBSTEPS = 24
-CLEARANCE_M = 0.006
+CLEARANCE_M = 0.009
 _REACH_M = 0.09
 _TOP_SPEED = 6.0
 _PIN_M = 0.03
@@ -44,10 +44,14 @@ _SKIN_JOINTS = (
 class PoseLike(Protocol):
     """What :func:`drape` reads of a pose; ``lca_core.data.motion.Pose`` fits."""
 
-    joints: NDArray
-    transl: NDArray
-    expression: NDArray
-    gaze: NDArray
+    @property
+    def joints(self) -> NDArray: ...
+    @property
+    def transl(self) -> NDArray: ...
+    @property
+    def expression(self) -> NDArray: ...
+    @property
+    def gaze(self) -> NDArray: ...
 
 
 @numba.njit(cache=True)
