@@ -1,4 +1,4 @@
-"""Whole motions as jobs: the file holds what single calls give, downloads resume, bad requests are refused."""
+"""Whole motions as jobs: the file holds what single calls give, downloads resume, bad requests end early."""
 
 from __future__ import annotations
 
