@@ -19,7 +19,11 @@ from lca_core.data.skinning import rest_joints, rotation_matrices
 
 FINGERS = ("index", "middle", "ring", "pinky")
 HANDS = ("flat", "relaxed", "fist", "point", "spread", "pinch", "random")
-STANCES = ("a_pose", "t_pose", "stand", "walk", "gesture", "reach", "sit", "akimbo", "raise")
+STANCES = (
+    "a_pose", "t_pose", "stand", "walk", "gesture", "reach", "sit", "akimbo", "raise", "squat", "lunge",
+    "bow",
+    "crossed", "kick",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,57 @@ def stance(name: str, rng: np.random.Generator) -> NDArray[np.float64]:
                 j, s, Arm(down=n(0.75, 0.08), swing=n(-0.25, 0.08), twist=n(-0.7, 0.1), bend=n(1.5, 0.15))
             )
             set_leg(j, s, out=abs(n(0.1, 0.05)))
+    elif name == "squat":
+        deep = rng.uniform(0.7, 1.5)
+        for s in sides:
+            set_leg(
+                j,
+                s,
+                hip=deep * rng.uniform(0.9, 1.0),
+                out=abs(n(0.2, 0.08)),
+                knee=1.15 * deep,
+                foot=0.35 * deep,
+            )
+            set_arm(
+                j, s, Arm(down=rng.uniform(0.4, 1.2), swing=rng.uniform(0.4, 1.4), bend=rng.uniform(0.1, 1.2))
+            )
+        j[0, 0] = 0.25 * deep
+    elif name == "lunge":
+        deep, front = rng.uniform(0.4, 1.0), rng.integers(2)
+        for k, s in enumerate(sides):
+            ahead = k == front
+            set_leg(j, s, hip=deep if ahead else -0.45 * deep, out=0.04, knee=(1.1 if ahead else 0.6) * deep,
+                    foot=0.1 if ahead else -0.3)  # fmt: skip
+            set_arm(
+                j,
+                s,
+                Arm(down=n(1.1, 0.1), swing=-0.5 * deep if ahead else 0.5 * deep, bend=rng.uniform(0.1, 1.0)),
+            )
+    elif name == "bow":
+        lean = rng.uniform(0.3, 1.0)
+        for s in sides:
+            set_leg(j, s, hip=lean, out=abs(n(0.06, 0.04)), knee=abs(n(0.1, 0.1)))
+            set_arm(j, s, Arm(down=n(1.15, 0.1), swing=rng.uniform(0.0, 1.0), bend=abs(n(0.3, 0.2))))
+        j[0, 0] = lean
+    elif name == "crossed":
+        for k, s in enumerate(sides):
+            set_arm(
+                j,
+                s,
+                Arm(
+                    down=n(1.0, 0.05), swing=n(0.45, 0.06), twist=n(-0.55, 0.08), bend=n(1.55 - 0.1 * k, 0.06)
+                ),
+            )
+            set_leg(j, s, out=abs(n(0.06, 0.05)), knee=abs(n(0.04, 0.05)))
+    elif name == "kick":
+        for k, s in enumerate(sides):
+            raised = k == 0
+            high, side = rng.uniform(0.4, 1.2), rng.uniform(0.0, 0.5)
+            bent = rng.uniform(0.0, 1.0) if raised else 0.05
+            set_leg(j, s, hip=high * raised, out=side if raised else 0.03, knee=bent)
+            set_arm(j, s, Arm(down=rng.uniform(0.2, 1.1), bend=rng.uniform(0.1, 0.9)))
+        if rng.random() < 0.5:
+            mirror(j)
     else:
         for s in sides:
             set_arm(
@@ -226,6 +281,15 @@ def stance(name: str, rng: np.random.Generator) -> NDArray[np.float64]:
     j[JOINT_INDEX["neck"]] = n(0, [0.08, 0.12, 0.05])
     j[JOINT_INDEX["head"]] = n(0, [0.1, 0.16, 0.06])
     return j
+
+
+def mirror(joints: NDArray) -> None:
+    """Swap left and right of rotations (55,3) in place."""
+    old = joints * np.array([1.0, -1.0, -1.0])
+    for i, name in enumerate(JOINT_NAMES):
+        side, _, part = name.partition("_")
+        other = {"left": "right", "right": "left"}.get(side)
+        joints[i] = old[JOINT_INDEX[f"{other}_{part}"] if other else i]
 
 
 def random_expression(rng: np.random.Generator) -> NDArray[np.float32]:
@@ -272,11 +336,13 @@ def lids_follow_gaze(expression: NDArray[np.float32], gaze: NDArray) -> NDArray[
 
 def random_pose(rng: np.random.Generator, kind: str | None = None) -> Pose:
     """A joint-limited natural pose with hands, face and gaze; the root turns at most 30 degrees."""
-    weights = np.array([0.14, 0.06, 0.2, 0.14, 0.16, 0.12, 0.06, 0.05, 0.07])
+    weights = np.array([0.12, 0.05, 0.16, 0.13, 0.14, 0.11, 0.05, 0.05, 0.06, 0.03, 0.03, 0.03, 0.02, 0.02])
     joints = stance(kind or str(rng.choice(STANCES, p=weights)), rng)
     for side in ("left", "right"):
         named_hand(joints, side, str(rng.choice(HANDS, p=[0.1, 0.3, 0.1, 0.1, 0.1, 0.08, 0.22])), rng)
-    joints[0] = rng.normal(0, [0.03, 0.2, 0.02])
+    joints[0] = log_rotation(
+        rotation_matrices(rng.normal(0, [0.03, 0.2, 0.02])) @ rotation_matrices(joints[0])
+    )
     look = np.clip(rng.normal(0, [0.2, 0.12]), -0.5, 0.5)
     gaze = np.stack([look, look]).astype(np.float32)
     expression = lids_follow_gaze(random_expression(rng), gaze)
