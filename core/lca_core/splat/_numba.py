@@ -58,7 +58,9 @@ def _empty(*shape: int) -> Tensor:
 
 
 def _zeros(*shape: int) -> Tensor:
-    return torch.zeros(shape, dtype=torch.float32)
+    zeros = _empty(*shape)
+    zeros.numpy().fill(0)  # torch would wake its own threads, which then spin beside ours
+    return zeros
 
 
 def _camera(viewmat: Tensor, k: Tensor) -> Array:
@@ -109,7 +111,7 @@ class Project(torch.autograd.Function):
             _zeros(*shape) if g is None else g.contiguous()
             for g, shape in zip(cotangents[1:], shapes, strict=True)
         ]
-        outputs = [torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (means, quats, scales)]
+        outputs = [_zeros(*t.shape) for t in (means, quats, scales)]
         g_view = _zeros(*viewmats.shape)
         blocks = (means.shape[1] + _project.GRAIN - 1) // _project.GRAIN
         workers = worker_count(means.shape[1], GRAIN)
@@ -222,7 +224,9 @@ class Rasterize(torch.autograd.Function):
         ctx.states, ctx.holder = states, holder
         ctx.save_for_backward(opacities, features, image, through)
         ctx.set_materialize_grads(False)
-        return image, (1.0 - through)[..., None]
+        alphas = _empty(views, height, width, 1)
+        np.subtract(1.0, through.numpy(), out=alphas.numpy()[..., 0])
+        return image, alphas
 
     @staticmethod
     @once_differentiable

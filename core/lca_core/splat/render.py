@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -109,12 +110,19 @@ def _check_options(
         raise _fail(f"Need 0 < near_plane < far_plane, got {near_plane} and {far_plane}.")
 
 
+def _sum(tensor: Tensor) -> float:
+    if tensor.device.type != "cpu" or tensor.dtype not in (torch.float32, torch.float64):
+        return float(tensor.sum())
+    with np.errstate(all="ignore"):  # numpy: torch would wake its threads, which then spin beside ours
+        return float(tensor.numpy().sum())
+
+
 def _check_finite(*tensors: Tensor) -> None:
     """Raise InvalidInputError naming the first input that holds NaN or infinity."""
     names = ("means", "quats", "scales", "opacities", "colors", "viewmats", "Ks")
     for name, tensor in zip(names, tensors, strict=True):
         # one cheap sum finds nearly every good tensor; a sum that overflows is looked at closely
-        if not math.isfinite(float(tensor.detach().sum())) and not bool(tensor.detach().isfinite().all()):
+        if not math.isfinite(_sum(tensor.detach())) and not bool(tensor.detach().isfinite().all()):
             raise _fail(f"{name} holds NaN or infinity; every value must be finite.")
 
 
