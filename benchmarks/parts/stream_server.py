@@ -11,6 +11,7 @@ import argparse
 import functools
 import itertools
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 from lca_bridge.client import connect
 from lca_bridge.server import frames
 from lca_bridge.server.app import ServiceThread
-from lca_bridge.server.config import ServerConfig
+from lca_bridge.server.config import Limits, ServerConfig
 from lca_bridge.server.memory import tune_malloc
 from lca_bridge.wire.messages import MAX_PAYLOAD_BYTES
 from lca_bridge.wire.skin import PosedSplats
@@ -61,6 +62,7 @@ def main() -> int:
     parser.add_argument("--replay", type=int, default=0)
     parser.add_argument("--chunk", type=int, default=MAX_PAYLOAD_BYTES)
     parser.add_argument("--plain-malloc", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     if options.plain_malloc:
         import lca_bridge.server.app as app
@@ -68,7 +70,8 @@ def main() -> int:
         app.tune_malloc = dict  # type: ignore[assignment]
     if options.chunk != MAX_PAYLOAD_BYTES:
         frames.frame_to_protos = functools.partial(frames.frame_to_protos, max_payload=options.chunk)
-    config = ServerConfig(data_dir=options.folder, address="127.0.0.1:0")
+    limits = Limits(running_jobs=options.jobs, streams=64)
+    config = ServerConfig(data_dir=options.folder, address="127.0.0.1:0", limits=limits)
     with ServiceThread(config) as service:
         with connect(service.target, service.token, wait_seconds=10) as client:
             if not client.list_avatars():
@@ -82,7 +85,8 @@ def main() -> int:
             replay = Replay(service.call(evaluators.get(revision)), options.replay)
             evaluators._loaded[revision] = replay  # type: ignore[assignment]
         malloc = {} if options.plain_malloc else tune_malloc()
-        print(json.dumps({"target": service.target, "token": service.token, "malloc": malloc}), flush=True)
+        facts = {"target": service.target, "token": service.token, "malloc": malloc, "pid": os.getpid()}
+        print(json.dumps(facts), flush=True)
         sys.stdin.read()
     return 0
 

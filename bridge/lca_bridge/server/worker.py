@@ -128,6 +128,8 @@ def main() -> int:
     channel = Channel(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)
     spec = json.loads(sys.stdin.readline())
+    if hasattr(os, "nice"):
+        os.nice(5)  # live streams and health checks go first
     cancelled = threading.Event()
     threading.Thread(target=_watch_parent, args=(cancelled,), daemon=True).start()
     try:
