@@ -1,7 +1,7 @@
-"""Rendered clips of held-out synthetic adults with known motion, shape and camera, for ``lca bench capture``.
+"""Rendered clips of held-out synthetic adults with known motion, shape and camera, for the capture benchmark.
 
-In: an identity number of the generator's ``test`` split, whose clothes, hair and skins no shipped weights were
-trained on. Out: one MP4 per person and the truth. Everybody is dressed.
+In: an identity number of the generator's ``test`` split, whose clothes, hair and skins no shipped weights
+were trained on. Out: one MP4 per person and the truth. Everybody is dressed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lca_core.data.samples import background, fit_camera, sample_light
 
 FPS = 10
 FRAMES = np.concatenate([np.arange(30), np.arange(30, 66, 2)])
-"""Tenths of a second: three seconds of talk and hands, then a full turn, of which every second one is drawn."""
+"""Tenths of a second: three seconds of talk and hands, then a full turn, every second one drawn."""
 SIZE = (720, 1080)
 ARMS = [
     j for name, j in JOINT_INDEX.items() if any(p in name for p in ("collar", "shoulder", "elbow", "wrist"))
@@ -100,4 +100,5 @@ def write_person(number: int, folder: Path, *, split: str = "test") -> tuple[Pat
         container.mux(stream.encode(None))
     rest = BodyModel.load().rest(torch.as_tensor(person.betas)[None])[0][0]
     height = float(rest[:, 1].max() - rest[:, 1].min())
-    return path, Truth(person.betas, pose, transl, expression, *camera, FRAMES / FPS, height)
+    k, view = camera
+    return path, Truth(person.betas, pose, transl, expression, k, view, FRAMES / FPS, height)

@@ -10,11 +10,14 @@ import pytest
 from capture_synthetic import Truth, make_truth, procrustes_error
 from scipy.spatial.transform import Rotation
 
-from lca.errors import InvalidInputError, PreconditionError
+from lca.errors import InvalidInputError, LcaError, PreconditionError
+from lca_core.capture import capture_clip
+from lca_core.capture.decode import Clip
 from lca_core.capture.fit import TRACKED_WEIGHTS, fit_body
 from lca_core.capture.fit_body import FitBody
 from lca_core.capture.fit_targets import build_targets
 from lca_core.capture.importers import MHR70, MHR_HANDS, from_sam3d_body, from_smplx
+from lca_core.capture.plugins import TrackSource, installed_trackers
 from lca_core.capture.pose import POSE_INDEX
 from lca_core.capture.tracks import apply_tracks, load_tracks, tracks_focal
 
@@ -149,3 +152,62 @@ def test_other_files_are_not_tracks(tmp_path: Path) -> None:
             load_tracks(tmp_path / name)
     with pytest.raises(InvalidInputError, match="pred_cam_t"):
         from_sam3d_body([{"pred_keypoints_3d": 0, "pred_keypoints_2d": 0, "focal_length": 1}], (10, 10))
+
+
+TRACKERS = {"good": "Good", "skewed": "Skewed", "bad": "Bad", "dumb": "DUMB"}
+
+
+@pytest.fixture
+def trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed distribution that offers trackers: metadata and module on the path, as pip leaves them."""
+    info = tmp_path / "site" / "fancy_tracker-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fancy-tracker\nVersion: 1.0\n")
+    lines = [f"{n} = fancy_tracker:{v}" for n, v in TRACKERS.items()]
+    (info / "entry_points.txt").write_text("[lca.trackers]\n" + "\n".join(lines) + "\nlost = nowhere:X\n")
+    (tmp_path / "site" / "fancy_tracker.py").write_text(
+        "from dataclasses import replace\n"
+        "import numpy as np\n"
+        "from lca_core.capture.tracks import load_tracks\n"
+        f"FILE = {str(tmp_path / 'own.npz')!r}\n"
+        "class Good:\n"
+        "    def track(self, frames, hints):\n"
+        "        assert frames.dtype == np.uint8 and len(frames) == len(hints['frame_index'])\n"
+        "        return load_tracks(FILE)\n"
+        "class Skewed:\n"
+        "    def track(self, frames, hints):\n"
+        "        found = load_tracks(FILE)\n"
+        "        return replace(found, joints2d=found.joints2d + 200)\n"
+        "class Bad:\n"
+        "    def track(self, frames, hints):\n"
+        "        raise RuntimeError('no graphics card')\n"
+        "DUMB = object\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+
+def test_installed_tracker_is_found_run_and_checked(truth, tmp_path: Path, trackers) -> None:
+    from_smplx(smplx_values(truth), truth.size).save(tmp_path / "own.npz")
+    assert {"good", "bad", "dumb", "lost"} <= set(installed_trackers())
+    width, height = truth.size
+    clip = Clip(
+        np.zeros((3, height, width, 3), np.uint8), np.arange(3.0), 1.0, truth.size,
+        np.array([truth.size] * 3), np.array([4, 9, 12]), 3, truth.size, None, "video",
+    )  # fmt: skip
+    found = TrackSource("tracker:good").read(clip)
+    assert found is not None and found.frame_index.tolist() == [4, 9, 12]
+    assert TrackSource(None).read(clip) is None
+    assert TrackSource(tmp_path / "own.npz").read(clip) is not None
+    with pytest.raises(PreconditionError, match="no graphics card"):
+        TrackSource("tracker:bad").read(clip)
+    # What a plug-in returns passes the checks of a file.
+    with pytest.raises(InvalidInputError, match="crop camera"):
+        TrackSource("tracker:skewed").read(clip)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("none", "installed:.*good"), ("dumb", "track"), ("lost", "nowhere")]
+)
+def test_trackers_that_cannot_start_say_so_before_decoding(trackers, name: str, why: str) -> None:
+    with pytest.raises(LcaError, match=why):
+        capture_clip("no such clip.mp4", tracks=f"tracker:{name}")

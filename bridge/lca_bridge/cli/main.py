@@ -33,6 +33,9 @@ EXIT_CODES: dict[Category, int] = {
 
 MOTION_FILES = ".npz (ours, SMPL-X), .bvh, ARKit .json, Live Link Face .csv"
 
+REFINE_SECONDS = 30.0
+"""Time of ``lca create --refine`` when none is given."""
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -80,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     create.add_argument("--out", help="also save the .lca file here")
     create.add_argument("--seed", type=int, default=0)
     create.add_argument(
-        "--refine", nargs="?", type=float, const=30.0, default=0.0, metavar="SECONDS",
+        "--refine", nargs="?", type=float, const=REFINE_SECONDS, default=0.0, metavar="SECONDS",
         help="fit the avatar to its own reference frames afterwards (30 s when no time is given)",
     )  # fmt: skip
     create.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="creation parameter")
@@ -122,7 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     motion.add_argument("--frames", type=int, default=300, help="at most so many frames, evenly spaced")
     motion.add_argument("--height", type=float, metavar="METRES", help="the person's height, if known")
     motion.add_argument("--focal", type=float, metavar="PX", help="focal length at <= 1920 px, if known")
-    motion.add_argument("--tracks", metavar="FILE.npz", help="landmarks of another tracker (docs/tracks.md)")
+    motion.add_argument("--tracks", metavar="TRACKS", help="tracks.npz or tracker:NAME, docs/tracks.md")
     motion.add_argument("--seed", type=int, default=0)
 
     export = add("export", "write other formats", _lazy("show", "export"), True)
@@ -142,6 +145,9 @@ def build_parser() -> argparse.ArgumentParser:
     from lca_bridge.cli.eval import add_commands as add_protocols
 
     add_protocols(add("eval", "how good the avatars are", _lazy("eval", "evaluate")))
+    from lca_bridge.cli.data import add_commands as add_data
+
+    add_data(add("data", "synthetic people to look at and to train on", _lazy("data", "data")))
     bench = add("bench", "run a benchmark of the source tree", _lazy("doctor", "bench"))
     bench.add_argument("name", help="e.g. splat")
     bench.add_argument("rest", nargs=argparse.REMAINDER, help="options of the benchmark")
@@ -158,9 +164,17 @@ def _service_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--data", help="data folder of this machine's service")
 
 
+def _refine_alone(words: list[str]) -> list[str]:
+    """``--refine`` before a file name means the usual time, not a time called like the file."""
+    for i, word in enumerate(words[:-1]):
+        if word == "--refine" and not words[i + 1].replace(".", "", 1).isdigit():
+            words[i] = f"--refine={REFINE_SECONDS:g}"
+    return words
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_args(_refine_alone(list(sys.argv[1:] if argv is None else argv)))
     if args.debug:
         import logging
 

@@ -42,6 +42,14 @@ HAND_BONES: tuple[tuple[int, int], ...] = tuple(
 """20 bones of a 21-point hand."""
 
 HIDDEN_WEIGHT = 0.08
+CHAINS: tuple[tuple[str, str], ...] = tuple(
+    (f"{s}_{near}", f"{s}_{far}")
+    for s in ("left", "right")
+    for near, far in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"),
+                      ("ankle", "heel"), ("ankle", "foot_index"))
+)  # fmt: skip
+GUESSED = 0.5
+"""Visibility below which a point is a guess; behind the picture's edge a guess has nothing to start from."""
 BACK, UNSEEN_TOES = np.radians(110.0), 0.1
 """Beyond this body yaw (radians) toes are hidden by the heels and guessed splayed: their weight falls."""
 MIN_EVIDENCE = 8.0
@@ -119,9 +127,14 @@ def point_confidence(pose: PoseResult, size: Array) -> Array:
     """Visibility squared where the point is inside the picture, else 0: [33].
 
     Points inside the picture keep ``HIDDEN_WEIGHT``: the tracker's guess of a hidden joint beats the prior's.
+    Not so when the limb has left the picture before: a close-up of a face must not grow hands.
     """
     inside = ((pose.points >= 0) & (pose.points < size)).all(1)
-    return (np.maximum(pose.visibility**2, HIDDEN_WEIGHT) * inside).astype(np.float32)
+    conf = (np.maximum(pose.visibility**2, HIDDEN_WEIGHT) * inside).astype(np.float32)
+    for near, far in CHAINS:
+        if conf[POSE_INDEX[near]] == 0 and pose.visibility[POSE_INDEX[far]] < GUESSED:
+            conf[POSE_INDEX[far]] = 0.0
+    return conf
 
 
 def _frame_targets(o: Observation, mask: Array, size: Array, rng: np.random.Generator) -> dict[str, Any]:

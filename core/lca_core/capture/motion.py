@@ -28,7 +28,8 @@ from .fit_body import FitBody
 from .fit_targets import build_targets
 from .networks import Array
 from .pipeline import MediaPath, Report, check_options, observe_clip, read_faces, silent
-from .tracks import Tracks, apply_tracks, load_tracks, tracks_focal
+from .plugins import TrackSource
+from .tracks import Tracks, apply_tracks, tracks_focal
 from .types import Capture, Motion, intrinsics
 
 MOTION_SIDE = 960
@@ -65,17 +66,19 @@ def capture_motion(
         report: called with (stage, fraction, message); stages "decode", "detect", "fit", "expression".
         seed, focal_px, height_m, limits: as in ``capture_clip``; ``focal_px`` refers to the original
             resolution scaled to at most 1920 pixels.
-        tracks: landmarks of another tracker for this clip (``tracks.npz``); they replace ours where present.
+        tracks: landmarks of another tracker for this clip (``tracks.npz``, or ``"tracker:NAME"`` to run an
+            installed one); they replace ours where present.
 
     Raises:
         MediaUnreadableError, NoPersonFoundError, InvalidInputError: as in ``capture_clip``.
     """
     report = report or silent
     check_options(8, focal_px, height_m)
-    foreign = tracks if tracks is None or isinstance(tracks, Tracks) else load_tracks(tracks)
+    source = TrackSource(tracks)
     report("decode", 0.0, "Reading the clip.")
     clip = read_clip(path, max_frames, max_side=MOTION_SIDE, limits=limits)
     report("decode", 1.0, f"{len(clip)} frames read.")
+    foreign = source.read(clip)
     seen = observe_clip(clip, report)
     if foreign is not None:
         seen = apply_tracks(seen, foreign, clip.frame_index, clip.size)

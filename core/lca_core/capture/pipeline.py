@@ -36,10 +36,11 @@ from .fit_targets import build_targets, point_confidence
 from .hands import HandTracker
 from .masks import refine_mask
 from .networks import Array
+from .plugins import TrackSource
 from .pose import PoseTracker
 from .quality import silhouette_iou
 from .select import Observation, choose, choose_frames, frame_report, moved, observe
-from .tracks import Tracks, apply_tracks, load_tracks, tracks_focal
+from .tracks import Tracks, apply_tracks, tracks_focal
 from .types import CAMERA_FROM_WORLD, Capture, intrinsics
 
 Report = Callable[[str, float, str], None]
@@ -93,7 +94,8 @@ def capture_clip(
         limits: what the file may cost.
         debug_sheet: write a contact sheet PNG of the fit here, and beside it (same name, ``.json``) which
             frames were looked at, which were taken, and why.
-        tracks: landmarks of another tracker for this clip (``tracks.npz``); they replace ours where present.
+        tracks: landmarks of another tracker for this clip (``tracks.npz``, or ``"tracker:NAME"`` to run an
+            installed one); they replace ours where present.
 
     Raises:
         MediaUnreadableError: the media cannot be decoded.
@@ -102,10 +104,11 @@ def capture_clip(
     """
     report = report or silent
     check_options(max_references, focal_px, height_m)
-    foreign = tracks if tracks is None or isinstance(tracks, Tracks) else load_tracks(tracks)
+    source = TrackSource(tracks)
     report("decode", 0.0, "Reading the clip.")
     clip = read_clip(path, max(SAMPLED_FRAMES, max_references), limits=limits)
     report("decode", 1.0, f"{len(clip)} of {clip.frame_count} frames read.")
+    foreign = source.read(clip)
     seen = observe_samples(clip, report)
     if foreign is not None:
         seen = apply_tracks(seen, foreign, clip.frame_index, clip.size)
