@@ -28,7 +28,7 @@ class ImageWeights:
     l1: float = 1.0
     ssim: float = 0.2
     gradient: float = 0.5
-    alpha: float = 0.3
+    alpha: float = 0.2
     face: float = 0.25
     hands: float = 0.1
 

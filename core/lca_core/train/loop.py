@@ -36,7 +36,7 @@ class LoopConfig:
     """How to train.
 
     Attributes:
-        time_budget: seconds of training over all resumptions; 0 = no limit.
+        time_budget: seconds over all resumptions, scoring at checkpoints included; 0 = no limit.
         max_steps: stop after this many steps; 0 = no limit. One of the two must be set.
         rate, final_rate, warmup: AdamW learning rate (cosine from ``rate`` to ``final_rate``), warm-up steps.
         layer_decay: factor of the rate from each layer to the one before it (``groups``).
@@ -209,8 +209,11 @@ class Trainer:
             self.log(row)
             due = self.world.from_first(float(time.monotonic() - last >= self.config.checkpoint_every))
             if due:
+                started = time.monotonic()
                 self._checkpoint(every)
                 last = time.monotonic()
+                # Scoring counts: the budget is what the user's clock says.
+                self.elapsed = self.world.from_first(self.elapsed + last - started)
         self._checkpoint(every)
 
     def _checkpoint(self, every: Callable[[Trainer], None] | None) -> None:

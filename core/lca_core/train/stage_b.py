@@ -35,8 +35,8 @@ ASAP_RATIO = 3.0
 class StageBWeights:
     """Weights: of the two pictures, their terms, the regularisers, and the losses on UV maps beside them."""
 
-    canonical: float = 1.0
-    corrected: float = 1.0
+    canonical: float = 2.0
+    corrected: float = 2.0
     picture: ImageWeights = field(default_factory=ImageWeights)
     acap: float = 10.0
     asap: float = 0.1
