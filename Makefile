@@ -7,7 +7,7 @@ OUT    ?= out/demo
 CLIP   ?=
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test lint bench addon clean
+.PHONY: setup demo test lint bench addon test-blender clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,10 @@ bench: setup
 
 addon: setup
 	$(BIN)/python blender_addon/build_addon.py
+
+# Blender 4.5 LTS, 5.0 and 5.2 LTS (Python 3.13), each with the zip a user gets; makes .venv-bpy45 and .venv-bpy52.
+test-blender: setup
+	$(BIN)/python tests/blender/versions.py $(BLENDERS)
 
 clean:
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache

@@ -48,6 +48,19 @@ PLATFORMS = (
 )
 
 
+def this_platform() -> Platform:
+    """The platform this Python runs on.
+
+    Raises:
+        RuntimeError: none of those we build for.
+    """
+    known = {"linux": "linux-x64", "win32": "windows-x64", "darwin": "macos-arm64"}
+    for platform in PLATFORMS:
+        if platform.name == known.get(sys.platform):
+            return platform
+    raise RuntimeError(f"no zip is built for {sys.platform}")
+
+
 def relative_imports(source: str, module: str) -> str:
     """Rewrite absolute imports of the vendored packages as relative ones.
 
