@@ -122,8 +122,17 @@ class PoseMap:
 
 
 @dataclass(frozen=True)
+class Levels:
+    """Levels of detail as prefixes of the splat arrays: level k draws the first ``counts[k]`` splats, sizes
+    times ``factors[k]``. Level 0 is all of them."""
+
+    counts: tuple[int, ...]
+    factors: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Asset:
-    """Everything one export writes."""
+    """Everything one export writes; ``levels`` is None while the splats are in plain Morton order."""
 
     name: str
     info: Mapping[str, Any]
@@ -133,6 +142,7 @@ class Asset:
     mesh: Mesh | None
     pose_map: PoseMap | None
     package: AvatarPackage = field(repr=False)
+    levels: Levels | None = None
 
     @property
     def local_joints(self) -> F32:

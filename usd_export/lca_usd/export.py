@@ -19,11 +19,13 @@ from pxr import Usd, UsdGeom, UsdSkel
 
 from lca.errors import InvalidInputError, LcaError
 from lca_bridge.wire.package import AvatarPackage
-from lca_usd import skeleton
+from lca_usd import skeleton, transport
 from lca_usd.asset import Asset, load_asset, without_splats
 from lca_usd.files import staging, write_usdz
+from lca_usd.lod import with_levels
 from lca_usd.motion import MotionLike, SkelFrames, read_motion, rest_clip, skel_frames
 from lca_usd.rules import SplatPrim, posed_gap, spread
+from lca_usd.sidecar import SideCar, write_sidecars
 from lca_usd.splats import BODY, FLOAT, GROUP, Precision
 from lca_usd.stage import (
     ROOT,
@@ -41,10 +43,16 @@ PRESETS: dict[str, Layout] = {
     "small": Layout(precision=Precision(positions=True), splat_deltas=False),
     "blender": Layout(("pointsMesh", "proxyMesh", "points", "splat")),
     "apple": Layout(("proxyMesh",)),
+    "engine": Layout(lods=True, sidecars=("zstd", "spz")),
+    "unreal": Layout(("proxyMesh", "splat", "both"), sidecars=("spz",)),
+    "unity": Layout(("proxyMesh", "splat", "both"), sidecars=("deflate",)),
+    "web": Layout(("splat", "proxyMesh"), splat_deltas=False),
 }
 """usd: Tier A, half twins, float positions. float: no halfs. small: half positions too, shapes move positions
 only. blender: opens with Points that carry every splat attribute, and the mesh. apple: the skinned proxy mesh
-alone."""
+alone. engine: levels of detail (prefix and variants) and both side-cars. unreal: opens as the skinned mesh
+Unreal imports, splats as the SPZ it ingests. unity: the same with a side-car that .NET unpacks by itself.
+web: the least a browser needs."""
 
 TEXTURE = "proxy.png"
 MARGIN_ROUNDS, MARGIN_FRAMES = 4, 96
@@ -71,11 +79,13 @@ class ExportReport:
     Attributes:
         path: the file to open; files: every file written, with bytes.
         gaussians: splat count.
-        mesh_bytes: what the rig and the proxy mesh with its texture cost of the total; the rest are splats.
+        unwrapped_bytes: bytes of the USD files before a ``.usdz.zst`` wrapping.
+        mesh_bytes: what the rig and the proxy mesh with its texture cost of those; the rest are splats.
         representations: variants in the file, the selected one first.
         frames: animation frames, 0 for an avatar at rest.
         quantisation: largest error of each splat attribute against the package, in the unit its key names.
         issues: findings of the validators that are not errors.
+        sidecars: compressed splat files written beside it, with bytes; not part of ``total_bytes``.
     """
 
     path: Path
@@ -84,9 +94,11 @@ class ExportReport:
     gaussians: int
     representations: tuple[str, ...]
     frames: int = 0
+    unwrapped_bytes: int = 0
     mesh_bytes: int = 0
     quantisation: dict[str, float] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
+    sidecars: dict[str, int] = field(default_factory=dict)
 
     @property
     def total_bytes(self) -> int:
@@ -95,9 +107,9 @@ class ExportReport:
 
     @property
     def bytes_per_splat(self) -> float:
-        """Bytes of splats with their skin and shapes, over the splat count; 0 for an export without
-        splats."""
-        return (self.total_bytes - self.mesh_bytes) / self.gaussians
+        """Bytes of splats with their skin and shapes (unwrapped), over the splat count; 0 for an export
+        without splats."""
+        return (self.unwrapped_bytes - self.mesh_bytes) / self.gaussians
 
     def summary(self) -> str:
         """A few lines for a terminal or a job log."""
@@ -109,6 +121,7 @@ class ExportReport:
         ]
         if self.frames:
             lines.append(f"{self.frames} frames")
+        lines += [f"side-car {name}: {size / 1024:.0f} KiB" for name, size in self.sidecars.items()]
         if self.quantisation:
             lines.append(
                 "largest rounding: " + ", ".join(f"{k} {v:.3g}" for k, v in self.quantisation.items())
@@ -129,7 +142,8 @@ def export_usd(
 
     Args:
         package: path of an ``.lca`` file, or an opened one.
-        out_path: ``.usdz`` (one file) or ``.usdc`` (with its texture in ``<stem>_textures/``).
+        out_path: ``.usdz`` (one file), ``.usdc`` (with its texture in ``<stem>_textures/``) or ``.usdz.zst``
+            (for transport, about a tenth smaller; unpack before opening).
         preset: a key of :data:`PRESETS`.
         representation: the variant selected on opening; default is the preset's first.
         pose_shapes: also write the pose correctives, as shapes ``pose_pca_NN`` of the splats (large).
@@ -148,10 +162,13 @@ def export_usd(
     layout = _layout(preset, representation)
     asset = _fitting(load_asset(package, pose_shapes=pose_shapes), layout)
     with staging(target) as work:
-        files = _write_asset(asset, layout, target.name, work)
+        sidecars = write_sidecars(asset.splats, layout.sidecars, work, _stem(target))
+        files = _write_asset(asset, layout, _stage_name(target), work, sidecars)
         mesh_bytes = _mesh_bytes(asset, layout, files, work)
-        notes = _validated(work / target.name)
-    return _report(target, preset, files, mesh_bytes, asset, layout, 0, notes)
+        notes = _validated(work / _stage_name(target))
+        unwrapped = sum(files.values())
+        files = _wrapped(target, work, files)
+    return _report(target, preset, files, (unwrapped, mesh_bytes), asset, layout, 0, notes, sidecars)
 
 
 def export_shot(
@@ -180,31 +197,38 @@ def export_shot(
     frames = skel_frames(asset, clip)
     layout = replace(layout, margin=_margin_for(asset, layout, frames))
     with staging(target) as work:
+        sidecars = write_sidecars(asset.splats, layout.sidecars, work, _stem(target))
         # Inside a package names are fixed, so that its bytes do not depend on what it is called.
-        packed = target.suffix.lower() == ".usdz"
+        packed = not target.name.lower().endswith(".usdc")
         stem = "avatar" if packed else f"{target.stem}_avatar"
         crate = work / f"{stem}.usdc"
-        files = _write_crate(asset, layout, crate, "textures" if packed else f"{stem}_textures")
+        files = _write_crate(asset, layout, crate, "textures" if packed else f"{stem}_textures", sidecars)
         shot = work / ("shot.usdc" if packed else target.name)
         _write_shot(asset, layout, frames, clip.fps, crate.name, shot)
         shot_bytes = shot.stat().st_size
         files = {shot.name: shot_bytes, **files}
         if packed:
-            files = _pack(work, target.name, list(files))
+            files = _pack(work, _stage_name(target), list(files))
         # The shot layer drives both; it counts as rig.
         mesh_bytes = _mesh_bytes(asset, layout, files, work) + shot_bytes
-        notes = _validated(work / target.name)
-    return _report(target, preset, files, mesh_bytes, asset, layout, len(clip), notes)
+        notes = _validated(work / _stage_name(target))
+        unwrapped = sum(files.values())
+        files = _wrapped(target, work, files)
+    return _report(target, preset, files, (unwrapped, mesh_bytes), asset, layout, len(clip), notes, sidecars)
 
 
-def _write_asset(asset: Asset, layout: Layout, name: str, work: Path) -> dict[str, int]:
+def _write_asset(
+    asset: Asset, layout: Layout, name: str, work: Path, sidecars: Sequence[SideCar]
+) -> dict[str, int]:
     if name.lower().endswith(".usdz"):
         crate = work / "avatar.usdc"
-        return _pack(work, name, list(_write_crate(asset, layout, crate, "textures")))
-    return _write_crate(asset, layout, work / name, f"{Path(name).stem}_textures")
+        return _pack(work, name, list(_write_crate(asset, layout, crate, "textures", sidecars)))
+    return _write_crate(asset, layout, work / name, f"{Path(name).stem}_textures", sidecars)
 
 
-def _write_crate(asset: Asset, layout: Layout, crate: Path, texture_folder: str) -> dict[str, int]:
+def _write_crate(
+    asset: Asset, layout: Layout, crate: Path, texture_folder: str, sidecars: Sequence[SideCar] = ()
+) -> dict[str, int]:
     """One avatar layer and its texture in the folder of ``crate``; returns sizes by relative name, the layer
     first."""
     files = {crate.name: 0}
@@ -216,7 +240,7 @@ def _write_crate(asset: Asset, layout: Layout, crate: Path, texture_folder: str)
         texture = f"./{texture_folder}/{TEXTURE}"
         files[f"{texture_folder}/{TEXTURE}"] = len(asset.mesh.texture)
     stage = Usd.Stage.CreateNew(str(crate))
-    build_stage(stage, asset, layout, skel_frames(asset, rest_clip()), texture)
+    build_stage(stage, asset, layout, skel_frames(asset, rest_clip()), texture, sidecars)
     stage.GetRootLayer().Save()
     files[crate.name] = crate.stat().st_size
     return files
@@ -292,6 +316,25 @@ def _pack(work: Path, name: str, parts: Sequence[str]) -> dict[str, int]:
     return {name: (work / name).stat().st_size}
 
 
+def _wrapped(target: Path, work: Path, files: dict[str, int]) -> dict[str, int]:
+    """For ``.usdz.zst`` replace the finished package by its transport wrapping."""
+    inner = _stage_name(target)
+    if inner == target.name:
+        return files
+    size = transport.wrap(work / inner, work / target.name)
+    (work / inner).unlink()
+    return {target.name: size}
+
+
+def _stage_name(target: Path) -> str:
+    """The name of the USD file itself: ``a.usdz`` for ``a.usdz.zst``."""
+    return target.name[: -len(".zst")] if target.name.lower().endswith(transport.SUFFIX) else target.name
+
+
+def _stem(target: Path) -> str:
+    return Path(_stage_name(target)).stem
+
+
 def _validated(path: Path) -> tuple[Issue, ...]:
     issues = validate(path)
     errors = [issue for issue in issues if issue.severity == ERROR]
@@ -304,11 +347,12 @@ def _report(
     target: Path,
     preset: str,
     files: dict[str, int],
-    mesh_bytes: int,
+    sizes: tuple[int, int],
     asset: Asset,
     layout: Layout,
     frames: int,
     notes: tuple[Issue, ...],
+    sidecars: Sequence[SideCar],
 ) -> ExportReport:
     return ExportReport(
         path=target,
@@ -317,9 +361,11 @@ def _report(
         gaussians=len(asset.splats),
         representations=layout.representations,
         frames=frames,
-        mesh_bytes=mesh_bytes,
+        unwrapped_bytes=sizes[0],
+        mesh_bytes=sizes[1],
         quantisation=quantisation(asset, layout.precision),
         issues=notes,
+        sidecars={sidecar.name: sidecar.size for sidecar in sidecars},
     )
 
 
@@ -348,8 +394,10 @@ def _unit(quats: Any) -> Any:
 
 
 def _check_suffix(target: Path) -> None:
-    if target.suffix.lower() not in (".usdz", ".usdc"):
-        raise InvalidInputError(f"{target.name} is not a USD file name; end it in .usdz or .usdc.")
+    if not target.name.lower().endswith((".usdz", ".usdc", transport.SUFFIX)):
+        raise InvalidInputError(
+            f"{target.name} is not a USD file name; end it in .usdz, .usdc or {transport.SUFFIX}."
+        )
     if set(target.name) & set("@[]#?") or not target.name.isprintable():
         raise InvalidInputError(
             f"{target.name!r} holds characters that USD asset paths cannot carry (@ [ ] # ?); rename it."
@@ -381,4 +429,6 @@ def _fitting(asset: Asset, layout: Layout) -> Asset:
             "This avatar file holds no proxy mesh, which the export needs. Create the avatar again.",
             reason="NO_PROXY",
         )
-    return asset if any(group.endswith("/Splats") for group in layout.groups) else without_splats(asset)
+    if not any(group.endswith("/Splats") for group in layout.groups):
+        return without_splats(asset)
+    return with_levels(asset) if layout.lods else asset

@@ -64,25 +64,27 @@ def define_splats(
     precision: Precision,
     margin: float = EXTENT_MARGIN,
     splat_deltas: bool = True,
+    path: str = BODY,
+    bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None,
 ) -> Usd.Prim:
-    """``Geom/Splats/body`` with its data, colour space, extent (3 sigma + ``margin`` m), skin and
-    ``shapes/*``."""
+    """``path`` with its data, colour space, skin and ``shapes/*``; extent ``bounds``, by default 3 sigma +
+    ``margin`` m."""
     group = UsdGeom.Xform.Define(stage, GROUP)
     UsdGeom.Imageable(group).CreatePurposeAttr(UsdGeom.Tokens.default_)
     # By name, so that a USD library older than the schema can still write the prim.
-    prim = stage.DefinePrim(BODY, "ParticleField3DGaussianSplat")
+    prim = stage.DefinePrim(path, "ParticleField3DGaussianSplat")
     _author_data(prim, splats, precision)
     _author_colour_space(prim)
-    low, high = splat_bounds(splats.means, splats.scales, margin)
+    low, high = bounds or splat_bounds(splats.means, splats.scales, margin)
     prim.CreateAttribute("extent", Sdf.ValueTypeNames.Float3Array, False).Set(arrays.bounds(low, high))
     shapes = []
-    UsdGeom.Scope.Define(stage, f"{BODY}/shapes")
+    UsdGeom.Scope.Define(stage, f"{path}/shapes")
     for shape in splats.shapes:
-        path = Sdf.Path(f"{BODY}/shapes/{shape.name}")
-        target = skeleton.define_blend_shape(stage, path, shape.index, shape.offsets).GetPrim()
+        shape_path = Sdf.Path(f"{path}/shapes/{shape.name}")
+        target = skeleton.define_blend_shape(stage, shape_path, shape.index, shape.offsets).GetPrim()
         if splat_deltas:
             _author_extra_deltas(target, shape.quats, shape.log_scales, shape.dc)
-        shapes.append((shape.name, path))
+        shapes.append((shape.name, shape_path))
     skeleton.bind(prim, splats.joint_indices, splats.joint_weights, shapes)
     return prim
 

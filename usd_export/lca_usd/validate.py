@@ -15,8 +15,9 @@ from pathlib import Path
 
 from pxr import Sdf, Tf, Usd, UsdValidation
 
-from lca.errors import MediaUnreadableError, NotFoundError
+from lca.errors import MediaUnreadableError
 from lca_usd.rules import RULES, SplatPrim
+from lca_usd.transport import unwrapped
 
 ERROR, WARNING = "error", "warning"
 
@@ -47,7 +48,7 @@ class Issue:
 
 
 def validate(path: str | os.PathLike[str]) -> list[Issue]:
-    """Check a ``.usdz``, ``.usdc`` or ``.usda`` file.
+    """Check a ``.usdz``, ``.usdc``, ``.usda`` or ``.usdz.zst`` file.
 
     Returns:
         findings without repetition, those about the container first. One that shows only in some variant
@@ -57,9 +58,11 @@ def validate(path: str | os.PathLike[str]) -> list[Issue]:
         NotFoundError: there is no such file.
         MediaUnreadableError: USD cannot open it, and its container does not say why.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise NotFoundError(f"There is no USD file {file.name!r}.", reason="FILE_NOT_FOUND")
+    with unwrapped(Path(path)) as file:
+        return _validate(file)
+
+
+def _validate(file: Path) -> list[Issue]:
     issues = list(_container_issues(file)) if file.suffix.lower() == ".usdz" else []
     try:
         stage = Usd.Stage.Open(str(file))
