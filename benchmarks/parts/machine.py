@@ -105,6 +105,7 @@ def measure(name: str, *args: object, threads: int = 1, cache: Path | None = Non
     pinned = {
         "PYTHONPATH": path, "NUMBA_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",  # as in the service: waiting torch threads must not hold a processor
     }  # fmt: skip
     if cache is not None:
         pinned["NUMBA_CACHE_DIR"] = str(cache)

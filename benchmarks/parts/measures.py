@@ -98,11 +98,11 @@ def memory() -> dict[str, Any]:
     return {"before_bytes": before, "peak_bytes": peak_memory()}
 
 
-def threads(count: str, size: str) -> dict[str, Any]:
+def threads(count: str, size: str, budget: str) -> dict[str, Any]:
     """Two threads against one."""
     from parts.scaling import measure_threads
 
-    return measure_threads(int(count), int(size))
+    return measure_threads(int(count), int(size), float(budget))
 
 
 def start() -> dict[str, Any]:

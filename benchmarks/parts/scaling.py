@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-BLOCK_S, BUDGET_S = 0.4, 20.0
+BLOCK_S = 0.4
 ROUNDS, ENOUGH = 5, 3  # quiet rounds that end the measurement; quiet rounds that make a result
 FOREIGN = 0.08
 """CPUs that other programs may use on average in a quiet round."""
@@ -105,8 +105,12 @@ def _round(scene: Scene, other: subprocess.Popen[str]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def measure_threads(count: int, size: int) -> dict[str, Any]:
-    """``frame``, ``training`` (forward + backward) and ``ceiling``: medians over quiet rounds."""
+def measure_threads(count: int, size: int, budget: float) -> dict[str, Any]:
+    """``frame``, ``training`` (forward + backward) and ``ceiling``: medians over quiet rounds.
+
+    Args:
+        budget: seconds after which no further round begins.
+    """
     scene = Scene(count, size)
     command = [sys.executable, "-m", "parts.scaling", str(count), str(size)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -117,7 +121,7 @@ def measure_threads(count: int, size: int) -> dict[str, Any]:
         other.stdout.readline()
         rounds: list[dict[str, float]] = []
         begin = time.perf_counter()
-        while time.perf_counter() - begin < BUDGET_S:
+        while time.perf_counter() - begin < budget:
             rounds.append(_round(scene, other))
             if sum(r["foreign_cpus"] <= FOREIGN for r in rounds) >= ROUNDS:
                 break

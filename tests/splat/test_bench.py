@@ -25,6 +25,20 @@ def test_animate_prints_one_json_document_with_the_promised_keys() -> None:
     assert (report["cuda_over_gsplat_raw"] is None) == bool(report["cuda"]["reason"])
 
 
+@pytest.mark.slow
+def test_splat_prints_one_json_document_with_the_promised_keys() -> None:
+    command = [sys.executable, "-m", "lca_bridge.cli.main", "bench", "splat", "--json"]
+    command += ["--quick", "--no-peers", "--repeats", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    assert report["forward_core_ms_100k_512"] > 0 and 0 < report["backward_over_forward_100k_512"] < 3
+    assert 0 < report["warm_start_cpu_s"] < report["cold_start_cpu_s"]
+    assert report["thread_scaling_2"] > 0 and report["machine_scaling_ceiling_2"] > 0
+    assert report["vs_metal_gauss_20k_256"] is None and report["memory_ratio_metal_gauss"] is None
+    assert report["metal_gauss"]["reason"] and report["environment"]["cpu"]
+    assert report["oracle"]["image_max_error"] < 2e-3 and report["oracle"]["gradient_relative_l2"] < 1e-3
+
+
 def test_a_child_process_reports_its_own_peak_memory() -> None:
     """This process is far larger than a bare Python; its size must not leak into the child's number."""
     held = bytearray(400 << 20)

@@ -69,6 +69,29 @@ def test_cuda_tensors_render_without_gsplat_too(smooth_scene: Callable[..., Scen
 
 
 @needs_cuda
+def test_a_recorded_frame_is_the_frame_launched_step_by_step(sample_avatar_file: Path) -> None:
+    """CUDA graph and single launches give the same Gaussians; later frames leave earlier results alone."""
+    from lca_core.avatar import Avatar, PoseFrame
+    from lca_core.avatar.animate import _baked
+    from lca_core.splat.posing import DeviceRig
+
+    baked, device = _baked(Avatar.load(sample_avatar_file)), torch.device("cuda")
+    recorded, plain = DeviceRig(baked, device), DeviceRig(baked, device, graph=False)
+    assert recorded._graph is not None and plain._graph is None
+    frames = [
+        PoseFrame.posed({"left_hip": (-0.1 * i, 0.0, 0.1)}, {"jawOpen": 0.2 * i}, (0.2, 0.1))
+        for i in range(4)
+    ]
+    results = [
+        [rig.pose(f.joint_rotations, f.gaze, f.arkit, f.translation) for f in frames]
+        for rig in (recorded, plain)
+    ]
+    for found, wanted in zip(*results, strict=True):
+        for a, b in zip(found, wanted, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+@needs_cuda
 def test_an_avatar_lives_on_the_device(sample_avatar_file: Path) -> None:
     from lca_core.avatar import Avatar, PoseFrame
     from lca_core.avatar.animate import Animator

@@ -18,6 +18,7 @@ from torch import Tensor
 from lca.errors import InvalidInputError
 from lca_core.splat import _pose
 from lca_core.splat._pose import BLOCK, ROWS
+from lca_core.splat._recorded import record
 from lca_core.splat._threads import share, worker_count
 from lca_core.splat.gaussians import quaternion_multiply
 
@@ -176,9 +177,13 @@ class FusedRig(_Skeleton):
 
 class DeviceRig(_Skeleton):
     """A baked rig whose Gaussians live on a torch device (CUDA): joints are turned on the CPU, one copy of
-    about 4 kB goes up per frame, everything else stays there. Safe to call from several threads."""
+    about 4 kB goes up per frame, everything else stays there. Safe to call from several threads.
 
-    def __init__(self, baked: BakedRig, device: torch.device) -> None:
+    Args:
+        graph: replay a frame's work as one CUDA graph, where that works; False launches it step by step.
+    """
+
+    def __init__(self, baked: BakedRig, device: torch.device, *, graph: bool = True) -> None:
         super().__init__(baked)
 
         def there(array: np.ndarray, dtype: type = np.float32) -> Tensor:
@@ -193,17 +198,33 @@ class DeviceRig(_Skeleton):
         self._indices = there(baked.joint_indices, np.int64)
         self._weights = there(baked.joint_weights)[:, :, None]
         self._sh = there(baked.sh)
+        count, shapes = len(baked.joints), self._shapes
+        self._sizes = [12 * count, 4 * count, len(baked.basis), shapes, 3]
+        self._graph = None
+        if graph:
+            moving = self._sent(np.full((count, 3), 0.1), np.full((2, 2), 0.1), np.ones(shapes), np.ones(3))
+            self._graph = record(self._on_device, moving.to(device))
 
     def pose(
         self, rotations: np.ndarray, gaze: np.ndarray, weights: np.ndarray, translation: np.ndarray
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One frame; arguments and results as :meth:`FusedRig.pose`, results on the device."""
+        sent = self._sent(rotations, gaze, weights, translation)
+        work = self._graph or self._on_device
+        means, quats, scales, sh = work(sent if self._graph else sent.to(self._device))
+        return means, quats, scales, sh
+
+    def _sent(self, *frame: np.ndarray) -> Tensor:
+        """All numbers of a frame, on the CPU: transforms, turns, coefficients, weights, translation."""
+        rotations, gaze, weights, translation = (np.asarray(part, np.float32) for part in frame)
         parts = (*self._frame(rotations, gaze, weights), weights, translation)
-        sent = torch.from_numpy(np.concatenate([part.ravel() for part in parts])).to(self._device)
-        flat, turns, coefficients, weight, shift = sent.split([part.size for part in parts])
+        return torch.from_numpy(np.concatenate([part.ravel() for part in parts]))
+
+    def _on_device(self, sent: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Device work only: nothing here waits for a value or depends on one."""
+        flat, turns, coefficients, weight, shift = sent.split(self._sizes)
         change = (coefficients @ self._components).view(-1, ROWS)
-        if np.any(weights):
-            change.index_add_(0, self._shape_index, weight[self._shape_id, None] * self._shape_rows)
+        change.index_add_(0, self._shape_index, weight[self._shape_id, None] * self._shape_rows)
         scales = self._rest[:, _pose.SCALES : _pose.SH0] * change[:, _pose.SCALES : _pose.SH0].exp()
         means = self._rest[:, :3] + change[:, :3]
         quats = self._rest[:, _pose.QUATS : _pose.SCALES] + change[:, _pose.QUATS : _pose.SCALES]
