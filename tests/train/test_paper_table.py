@@ -46,7 +46,11 @@ def test_table_says_what_the_scores_say() -> None:
         "pre_post": [rows(21, 20), rows(21.02, 20.02, seed=2)],
         "mixed": [rows(20, 20.01, seed=3), rows(20, 20.01, seed=4)],
     }
-    report = summarise(scores, Budget(), {"command": "cmd", "seeds": [1, 2], "machine": "m", "minutes": 3.0})
+    report = summarise(
+        scores,
+        Budget(),
+        {"command": "cmd", "seeds": [1, 2], "machine": "m", "minutes": 3.0, "people": {"studio": 60}},
+    )
     told = {c["claim"]: c["verdict"] for c in report["claims"]}
     assert told["pre-training then post-training beats mixing on studio"] == "reproduced"
     assert told["... and is not worse on wild"] == "reproduced"

@@ -22,7 +22,7 @@ from lca_core.train.events import EventWriter, crc32c, masked
 from lca_core.train.groups import depth_factors, parameter_groups
 from lca_core.train.loop import LoopConfig, Trainer
 from lca_core.train.parallel import World
-from lca_core.train.sources import First, Mixed, open_people
+from lca_core.train.sources import Degraded, First, Mixed, open_people
 
 TINY = PRESETS["tiny"]
 
@@ -204,3 +204,19 @@ def test_mixtures_give_every_source_the_same_share(scenes, tmp_path) -> None:
         few[2]
     with pytest.raises(InvalidInputError, match="No training data"):
         open_people([], "train", 0)
+
+
+def test_degraded_people_are_the_same_ones_seen_worse(scenes) -> None:
+    class Source(list):
+        def refresh(self) -> int:
+            return len(self)
+
+    source = Source([scenes.person(0), scenes.person(1)])
+    seen, again, true = Degraded(source)[1], Degraded(source)[1], source[1]
+    for key in ("images", "pose", "betas", "transl"):
+        assert np.array_equal(seen[key], again[key]), key
+    assert 0.5 < np.abs(seen["images"].astype(float) - true["images"]).mean() < 25
+    assert 0.02 < np.abs(seen["pose"] - true["pose"])[:, 1:22].mean() < 0.2
+    assert seen["images"].dtype == np.uint8 and seen["masks"].shape == true["masks"].shape
+    assert np.array_equal(seen["uv_offset"], true["uv_offset"])
+    assert np.array_equal(source[1]["pose"], scenes.person(1)["pose"])  # the source is left alone

@@ -84,12 +84,12 @@ TOLERANCE = 0.1
 
 @dataclass(frozen=True)
 class Budget:
-    """What every cell gets: steps and people; ``few`` people per set for the cell of few identities."""
+    """What every cell gets: steps, people per set (0 = all), ``few`` of them in the cell of few people."""
 
     config: str = "lca-nano"
     steps: int = 600
     batch: int = 2
-    people: int = 200
+    people: int = 0
     few: int = 16
     held: int = 16
     texture_size: int = 64
@@ -205,11 +205,12 @@ def summarise(
 def markdown(report: dict[str, Any]) -> str:
     """The report for docs/benchmarks."""
     b = report["budget"]
+    people = " and ".join(f"{count} {name}" for name, count in report["people"].items())
     lines = [
         "# The paper's ablations at our scale",
         "",
         f"Made by `{report['command']}`. Every cell: `{b['config']}`, {b['steps']} steps in all, batch "
-        f"{b['batch']}, {b['people']} people per set ({b['few']} in the cell of few identities), losses on "
+        f"{b['batch']}, {people} people ({b['few']} and {b['few']} in the cell of few identities), losses on "
         f"UV maps and on pictures (stage B, {b['texture_size']}^2 Gaussian grid), seeds {report['seeds']}. "
         "Scores: PSNR in dB over the true foreground of held-out frames (novel view, pose and expression), "
         f"two reference views, {b['held']} held-out people per set, mean over seeds. "
@@ -276,6 +277,7 @@ def main(arguments: list[str] | None = None) -> None:
             + " ".join(str(s) for s in done),
             "seeds": list(done),
             "machine": platform.machine(),
+            "people": {s: len(open_people((sources[s],), "train", 0, budget.people)) for s in SETS},
             "minutes": minutes,
         }
         report = summarise(scores, budget, facts)
