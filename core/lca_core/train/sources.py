@@ -60,8 +60,8 @@ class Degraded:
     """People of another source with photographs as phones make them and parameters as trackers find them.
 
     Every picture is blurred, exposed, noised and quantised a little; pose, place, shape and expression of
-    every frame carry errors, for references and targets alike, because a clip from the wild has no other truth.
-    UV truth stays exact. Person ``i`` always gets the same errors.
+    every frame carry errors, for references and targets alike, because a clip from the wild has no other
+    truth. UV truth stays exact. Person ``i`` always gets the same errors.
     """
 
     def __init__(self, people: Any, seed: int = 0) -> None:
