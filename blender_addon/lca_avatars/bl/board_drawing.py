@@ -10,7 +10,8 @@ from ..core.board import CELL, Knob, knobs
 from . import widgets
 
 Stroke = list[tuple[float, float]]
-_HEIGHT = 0.011
+_HEIGHT = 0.0058
+_LINE = 9  # letters before a name is broken at a space
 _ADVANCE = 0.78  # letter pitch in letter heights
 # A capital letter on a 2 x 4 grid, digits are grid points (column, row from the baseline).
 _GLYPHS = {
@@ -38,7 +39,7 @@ def board_widget() -> bpy.types.Object:
     for knob in knobs():
         strokes += _frame(knob) + _label(knob)
     points = np.array([point for stroke in strokes for point in stroke])
-    low, high = points.min(0) - 0.02, points.max(0) + 0.02
+    low, high = points.min(0) - 0.012, points.max(0) + 0.012
     strokes.append(
         [(low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1]), (low[0], low[1])]
     )
@@ -48,24 +49,32 @@ def board_widget() -> bpy.types.Object:
 def _frame(knob: Knob) -> list[Stroke]:
     x, y = knob.place[0] * CELL, knob.place[1] * CELL
     (left, right), (down, up) = knob.span["X"], knob.span["Y"]
-    margin = 0.006
+    margin = 0.0035
     left, right, down, up = x + left - margin, x + right + margin, y + down - margin, y + up + margin
     box = [(left, down), (right, down), (right, up), (left, up), (left, down)]
-    return [box, [(x - 0.004, y), (x + 0.004, y)], [(x, y - 0.004), (x, y + 0.004)]]
+    return [box, [(x - 0.002, y), (x + 0.002, y)], [(x, y - 0.002), (x, y + 0.002)]]
 
 
 def _label(knob: Knob) -> list[Stroke]:
-    """The knob's name below its frame, centred."""
+    """The knob's name below its frame, centred, in one line or two."""
     text = knob.bone.removeprefix("FB-").partition(".")[0].replace("_", " ").upper()
-    unit = _HEIGHT / 4.0
-    size = _HEIGHT * _ADVANCE
-    down = knob.span["Y"][0]
-    start = knob.place[0] * CELL - 0.5 * (len(text) * size - (size - 2 * unit * 0.8))
-    base = knob.place[1] * CELL + down - 0.012 - _HEIGHT
+    lines = [text]
+    if len(text) > _LINE and " " in text:
+        first, _space, last = text.rpartition(" ")
+        lines = [first, last]
+    base = knob.place[1] * CELL + knob.span["Y"][0] - 0.006
     strokes: list[Stroke] = []
-    for i, letter in enumerate(text):
-        for line in _GLYPHS.get(letter, []):
-            strokes.append(
-                [(start + i * size + 0.8 * unit * int(p[0]), base + unit * int(p[1])) for p in line.split()]
-            )
+    for number, line in enumerate(lines):
+        strokes += _written(line, knob.place[0] * CELL, base - (1 + 1.4 * number) * _HEIGHT)
     return strokes
+
+
+def _written(text: str, middle: float, base: float) -> list[Stroke]:
+    unit, size = _HEIGHT / 4.0, _HEIGHT * _ADVANCE
+    width = 0.8 * unit
+    start = middle - 0.5 * ((len(text) - 1) * size + 2 * width)
+    return [
+        [(start + i * size + width * int(p[0]), base + unit * int(p[1])) for p in line.split()]
+        for i, letter in enumerate(text)
+        for line in _GLYPHS.get(letter, [])
+    ]

@@ -17,8 +17,8 @@ from ..core.frames import Skeleton
 from . import board_drawing, bone_groups
 from .armature import BoneSpec
 
-_KNOB = 0.012
-_AWAY = np.array([0.62, 0.0, 0.0])  # to the person's left of the head, beside a raised arm's reach
+_KNOB = 0.006
+_AWAY = np.array([0.31, 0.02, 0.0])  # beside the head, on the person's left, above an arm in T-pose
 _AXES = np.eye(3)
 
 
@@ -58,6 +58,4 @@ def connect(rig: bpy.types.Object) -> None:
 
 
 def _origin(skeleton: Skeleton) -> NDArray[np.float64]:
-    """Such that the middle of the board is level with the eyes."""
-    head = skeleton.at("head")
-    return head + _AWAY - CELL * np.array([0.0, 1.4, 0.0])
+    return skeleton.at("head") + _AWAY

@@ -45,9 +45,9 @@ def dress(rig: bpy.types.Object, skeleton: Skeleton) -> None:
         elif joint != "pelvis":
             widgets.dress(bone, around, 0.012, 0.5 * bone.length)
     widgets.dress(bones[ROOT], widgets.ground("WGT-lca_ground"), 0.42)
-    widgets.dress(bones[TORSO], box, (0.2, 0.05, 0.16))
-    widgets.dress(bones[HIPS], around, 0.2, -0.04)
-    widgets.dress(bones[CHEST], box, (0.19, 0.04, 0.14), bones[CHEST].length)
+    widgets.dress(bones[TORSO], box, (0.23, 0.05, 0.2))
+    widgets.dress(bones[HIPS], around, 0.24, -0.06)
+    widgets.dress(bones[CHEST], box, (0.22, 0.04, 0.19), bones[CHEST].length)
     for limb in limbs.limbs():
         size = (0.05, 0.07, 0.05) if limb.kind == "arm" else (0.06, 0.05, 0.12)
         widgets.dress(bones[limb.handle], box, size, 0.05 if limb.kind == "arm" else 0.04)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-STROKE = 0.04
-CELL = 0.105
+STROKE = 0.02
+CELL = 0.056
 EYES_KNOB = "FB-eyes"
 BOARD = "FB-board"
 
@@ -48,30 +48,30 @@ class KnobAxis:
 
 
 _PAIRED = {  # name: (place of the left one, shapes without their side)
-    "brow_outer": ((1.9, 5.0), {"+Y": "browOuterUp"}),
-    "brow_down": ((1.0, 5.0), {"-Y": "browDown"}),
-    "lid": ((1.0, 4.0), {"+Y": "eyeWide", "-Y": "eyeBlink"}),
-    "squint": ((1.9, 4.0), {"+Y": "eyeSquint"}),
-    "cheek": ((1.9, 3.0), {"+Y": "cheekSquint"}),
-    "nose": ((1.0, 3.0), {"+Y": "noseSneer"}),
-    "lip_upper": ((1.0, 2.0), {"+Y": "mouthUpperUp"}),
-    "mouth_corner": ((1.9, 1.45), {"+Y": "mouthSmile", "-Y": "mouthFrown", "+X": "mouthStretch", "-X": "mouthDimple"}),  # noqa: E501
-    "lip_lower": ((1.0, 1.0), {"-Y": "mouthLowerDown"}),
-    "press": ((1.9, 0.2), {"-Y": "mouthPress"}),
+    "brow_outer": ((1.9, 6.0), {"+Y": "browOuterUp"}),
+    "brow_down": ((1.0, 6.36), {"-Y": "browDown"}),
+    "lid": ((1.0, 4.6), {"+Y": "eyeWide", "-Y": "eyeBlink"}),
+    "squint": ((1.9, 4.4), {"+Y": "eyeSquint"}),
+    "cheek": ((1.9, 3.1), {"+Y": "cheekSquint"}),
+    "nose": ((1.0, 3.1), {"+Y": "noseSneer"}),
+    "lip_upper": ((1.0, 2.05), {"+Y": "mouthUpperUp"}),
+    "mouth_corner": ((1.9, 1.55), {"+Y": "mouthSmile", "-Y": "mouthFrown", "+X": "mouthStretch", "-X": "mouthDimple"}),  # noqa: E501
+    "lip_lower": ((1.0, 1.3), {"-Y": "mouthLowerDown"}),
+    "press": ((1.9, 0.25), {"-Y": "mouthPress"}),
 }  # fmt: skip
 _MIDDLE = {
-    "brow_inner": ((0.0, 5.0), {"+Y": "browInnerUp"}),
-    "eyes": ((0.0, 4.0), {"+X": "left", "-X": "right", "+Y": "up", "-Y": "down"}),
-    "cheek_puff": ((0.0, 2.9), {"+Y": "cheekPuff"}),
-    "mouth": ((0.0, 1.6), {"+X": "mouthLeft", "-X": "mouthRight", "+Y": "mouthFunnel", "-Y": "mouthPucker"}),
-    "jaw": ((0.0, 0.3), {"+X": "jawLeft", "-X": "jawRight", "-Y": "jawOpen"}),
+    "brow_inner": ((0.0, 6.0), {"+Y": "browInnerUp"}),
+    "eyes": ((0.0, 4.6), {"+X": "left", "-X": "right", "+Y": "up", "-Y": "down"}),
+    "cheek_puff": ((0.0, 3.1), {"+Y": "cheekPuff"}),
+    "mouth": ((0.0, 1.75), {"+X": "mouthLeft", "-X": "mouthRight", "+Y": "mouthFunnel", "-Y": "mouthPucker"}),
+    "jaw": ((0.0, 0.4), {"+X": "jawLeft", "-X": "jawRight", "-Y": "jawOpen"}),
     "lip_roll_upper": ((-1.9, -0.9), {"-Y": "mouthRollUpper"}),
     "lip_roll_lower": ((-1.0, -0.9), {"-Y": "mouthRollLower"}),
     "jaw_forward": ((0.0, -0.9), {"-Y": "jawForward"}),
     "shrug_upper": ((1.0, -0.9), {"-Y": "mouthShrugUpper"}),
     "shrug_lower": ((1.9, -0.9), {"-Y": "mouthShrugLower"}),
-    "mouth_close": ((-1.0, 0.2), {"-Y": "mouthClose"}),
-    "tongue": ((1.0, 0.2), {"-Y": "tongueOut"}),
+    "mouth_close": ((-1.0, 0.25), {"-Y": "mouthClose"}),
+    "tongue": ((1.0, 0.25), {"-Y": "tongueOut"}),
 }
 
 

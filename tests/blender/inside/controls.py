@@ -50,7 +50,7 @@ def test_every_face_slider_drives_its_key_alone(avatar) -> None:
         put(avatar.rig, **{name: 0.6})
         values = {key.name: key.value for key in keys if key.name != "Basis"}
         assert values.pop(name) == pytest.approx(0.6), name
-        assert max(values.values()) == 0.0, name
+        assert max(values.values()) < 1e-5, name
         put(avatar.rig, **{name: 0.0})
 
 
