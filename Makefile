@@ -7,7 +7,7 @@ OUT    ?= out/demo
 CLIP   ?=
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test lint bench addon test-blender clean
+.PHONY: setup demo test test-faults test-soak lint bench addon test-blender clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,14 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest -q
+
+# Minutes of hostile messages and injected faults.
+test-faults: setup
+	$(BIN)/python -m pytest -q -m faults
+
+# One minute of streams, creations and imports at once; numbers as JSON.
+test-soak: setup
+	$(BIN)/lca bench soak --json
 
 bench: setup
 	$(BIN)/lca bench splat
