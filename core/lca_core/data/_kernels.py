@@ -27,8 +27,10 @@ class SceneData:
     sh: wp.array(dtype=wp.vec3)
     allowed: wp.array2d(dtype=wp.int32)
     two_sided: wp.int32
-    light_dir: wp.vec3
-    light_rgb: wp.vec3
+    light_at: wp.array(dtype=wp.vec4)
+    light_rgb: wp.array(dtype=wp.vec3)
+    transfer: wp.array2d(dtype=wp.float32)
+    occluded: wp.int32
 
 
 @wp.struct
@@ -134,23 +136,72 @@ def smooth_normal(s: SceneData, hit: Hit, direction: wp.vec3):
 
 
 @wp.func
-def shade(s: SceneData, p: wp.vec3, n: wp.vec3, cut: wp.float32):
+def basis(n: wp.vec3, k: wp.int32):
     x = n[0]
     y = n[1]
     z = n[2]
-    light = (
-        s.sh[0] * 0.282095 + s.sh[1] * (0.488603 * y) + s.sh[2] * (0.488603 * z) + s.sh[3] * (0.488603 * x)
-    )
-    light = light + s.sh[4] * (1.092548 * x * y) + s.sh[5] * (1.092548 * y * z)
-    light = light + s.sh[6] * (0.315392 * (3.0 * z * z - 1.0)) + s.sh[7] * (1.092548 * x * z)
-    light = light + s.sh[8] * (0.546274 * (x * x - y * y))
-    light = wp.vec3(wp.max(light[0], 0.0), wp.max(light[1], 0.0), wp.max(light[2], 0.0))
-    cosine = wp.dot(n, s.light_dir)
-    if cosine > 0.0:
-        # 4 mm keeps the smoothed normal from shadowing its own flat triangle.
-        block = first_hit(s, p + n * 0.004, s.light_dir, 3.0, cut, -1, 0.0)
-        if block.face < 0:
-            light = light + s.light_rgb * cosine
+    if k == 0:
+        return 0.282095
+    if k == 1:
+        return 0.488603 * y
+    if k == 2:
+        return 0.488603 * z
+    if k == 3:
+        return 0.488603 * x
+    if k == 4:
+        return 1.092548 * x * y
+    if k == 5:
+        return 1.092548 * y * z
+    if k == 6:
+        return 0.315392 * (3.0 * z * z - 1.0)
+    if k == 7:
+        return 1.092548 * x * z
+    return 0.546274 * (x * x - y * y)
+
+
+@wp.func
+def ambient(s: SceneData, n: wp.vec3, hit: Hit):
+    """Ambient light leaving a white surface: by its normal, or by the occlusion-aware transfer of its
+    vertices (s.sh holds A_l L_k / pi, transfer the integral of V cos Y_k)."""
+    light = wp.vec3(0.0, 0.0, 0.0)
+    for k in range(9):
+        if s.occluded == 0:
+            light = light + s.sh[k] * basis(n, k)
+        else:
+            band = 3.1415927
+            if k > 0:
+                band = 2.0943951
+            if k > 3:
+                band = 0.7853982
+            t = (
+                s.transfer[s.indices[3 * hit.face], k] * hit.u
+                + s.transfer[s.indices[3 * hit.face + 1], k] * hit.v
+                + s.transfer[s.indices[3 * hit.face + 2], k] * (1.0 - hit.u - hit.v)
+            )
+            light = light + s.sh[k] * (t / band)
+    return wp.vec3(wp.max(light[0], 0.0), wp.max(light[1], 0.0), wp.max(light[2], 0.0))
+
+
+@wp.func
+def shade(s: SceneData, p: wp.vec3, n: wp.vec3, hit: Hit, cut: wp.float32):
+    light = ambient(s, n, hit)
+    for i in range(s.light_rgb.shape[0]):
+        at = s.light_at[i]
+        # w = 0: the direction towards a distant light; w = 1: the place of a point light.
+        way = wp.vec3(at[0], at[1], at[2]) - p * at[3]
+        distance = wp.length(way)
+        way = way / distance
+        cosine = wp.dot(n, way)
+        if cosine > 0.0:
+            reach = 3.0
+            fall = 1.0
+            if at[3] > 0.5:
+                reach = distance
+                fall = 1.0 / (distance * distance)
+            # 4 mm keeps the smoothed normal from shadowing its own flat triangle.
+            block = first_hit(s, p + n * 0.004, way, reach, cut, -1, 0.0)
+            if block.face < 0:
+                light = light + s.light_rgb[i] * (cosine * fall)
     return light
 
 
@@ -191,7 +242,7 @@ def render_kernel(
             if hit.face >= 0:
                 n = smooth_normal(s, hit, direction)
                 p = origin + direction * hit.t
-                total = total + wp.cw_mul(hit.rgb, shade(s, p, n, cut))
+                total = total + wp.cw_mul(hit.rgb, shade(s, p, n, hit, cut))
                 if hits == 0.0:
                     part[tid] = s.part[hit.face]
                     depth[tid] = hit.t * scale
@@ -228,4 +279,38 @@ def cast_kernel(
         t[tid] = hit.t
         albedo[tid] = hit.rgb
         n = smooth_normal(s, hit, d)
-        lit[tid] = wp.cw_mul(hit.rgb, shade(s, origins[tid] + d * hit.t, n, cut))
+        lit[tid] = wp.cw_mul(hit.rgb, shade(s, origins[tid] + d * hit.t, n, hit, cut))
+
+
+@wp.kernel
+def transfer_kernel(
+    s: SceneData,
+    points: wp.array(dtype=wp.vec3),
+    normals: wp.array(dtype=wp.vec3),
+    rays: wp.array(dtype=wp.vec3),
+    lift: wp.float32,
+    max_t: wp.float32,
+    cut: wp.float32,
+    out: wp.array2d(dtype=wp.float32),
+):
+    """Integral of visibility x cosine x SH basis over the hemisphere, by cosine-distributed rays that are
+    turned by a different angle at every point."""
+    tid = wp.tid()
+    n = normals[tid]
+    a = wp.vec3(1.0, 0.0, 0.0)
+    if wp.abs(n[0]) > 0.7:
+        a = wp.vec3(0.0, 1.0, 0.0)
+    t = wp.normalize(wp.cross(a, n))
+    b = wp.cross(n, t)
+    turn = wp.float32(tid % 1024) * 2.3999632
+    ct = wp.cos(turn)
+    st = wp.sin(turn)
+    count = rays.shape[0]
+    weight = 3.1415927 / wp.float32(count)
+    for r in range(count):
+        q = rays[r]
+        d = t * (q[0] * ct - q[1] * st) + b * (q[0] * st + q[1] * ct) + n * q[2]
+        hit = first_hit(s, points[tid] + n * lift, d, max_t, cut, -1, 0.0)
+        if hit.face < 0:
+            for k in range(9):
+                out[tid, k] = out[tid, k] + weight * basis(d, k)

@@ -41,8 +41,8 @@ from lca_core.data.painting import (
     tint_texture,
 )
 from lca_core.data.procedural import SKIRTS, tailor
-from lca_core.data.render import Scene, Textures, vertex_normals
-from lca_core.data.wardrobe import HELD_OUT_SUITS, Outfit, sample_cloth, sample_outfit, skin_gain
+from lca_core.data.render import Scene, Textures, linear_to_srgb, vertex_normals
+from lca_core.data.wardrobe import HELD_OUT_SUITS, Outfit, sample_cloth, sample_outfit, skin_gain, tone_colour
 
 SKIRT_KIND = "simulated"
 
@@ -154,6 +154,12 @@ def _allowed(kind: str, options: tuple[str, ...], split: str) -> list[str]:
     return [o for o in options if split == "test" or o not in HELD_OUT.get(kind, ())]
 
 
+def _unlike_skin(colours: Cloth, tone: NDArray) -> Cloth:
+    """Cloth in skin colour looks like no cloth: it becomes blue."""
+    near = np.abs(np.array(colours.tint) - tone).sum() < 100
+    return replace(colours, tint=(58, 76, 116)) if near else colours
+
+
 def _shoe_tint(rng: np.random.Generator) -> tuple[int, int, int]:
     grey = rng.uniform(25, 190)
     r, g, b = np.clip(grey + rng.normal(0, 22, 3), 8, 240)
@@ -193,6 +199,8 @@ def sample_identity(split: str, number: int) -> Identity:
     if outfit.bottom is not None and outfit.bottom.kind in SKIRTS:
         # Skirts are as colourful as tops; a dress is one cloth.
         lower = upper if outfit.bottom.kind == "dress" else sample_cloth(dress, split, lower=False)
+    tone = linear_to_srgb(tone_colour(place)) * 255
+    upper, lower = (_unlike_skin(c, tone) for c in (upper, lower))
     shoes = str(dress.choice(_allowed("shoes", library.names("shoes"), split)))
     return Identity(
         number=number,

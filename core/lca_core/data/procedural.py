@@ -257,7 +257,10 @@ def _ease(
         p = out[torso]
         angle = np.arctan2(p[:, 0], p[:, 2] - torso_centre)
         radius = np.hypot(p[:, 0], p[:, 2] - torso_centre)
-        target = np.maximum(radius, np.where(-p[:, 1] > start, profile(-p[:, 1], angle), 0)) + cut.ease
+        hull = np.where(-p[:, 1] > start, profile(-p[:, 1], angle), 0)
+        # The crotch lies far inside the outline of the hips and stays where it is.
+        follow = np.clip((radius / np.maximum(hull, 1e-6) - 0.55) / 0.25, 0, 1)
+        target = radius + follow * np.maximum(hull - radius, 0) + cut.ease
         out[torso, 0] = target * np.sin(angle)
         out[torso, 2] = torso_centre + target * np.cos(angle)
     for side, name, sign in ((1, "left", 1.0), (2, "right", -1.0)):

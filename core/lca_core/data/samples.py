@@ -17,61 +17,14 @@ from scipy import ndimage
 
 from lca.errors import InvalidInputError
 from lca_core.data import motion, uv_bake
+from lca_core.data.lights import blackbody, sample_light
 from lca_core.data.people import GENERATOR_VERSION, SPLITS, Person, sample_identity, streams
-from lca_core.data.render import Light, srgb_to_linear
+from lca_core.data.render import srgb_to_linear
 
+__all__ = [
+    "Sample", "background", "blackbody", "fit_camera", "iter_samples", "make_sample", "sample_light", "timed",
+]  # fmt: skip
 Sample = dict[str, Any]
-
-
-def blackbody(kelvin: float) -> NDArray[np.float64]:
-    """Linear sRGB of a black body at 1,667-25,000 K, scaled to green = 1.
-
-    Chromaticity by the cubic approximation of the Planckian locus of Kang et al. (2002).
-    """
-    t = float(np.clip(kelvin, 1667, 25000))
-    low, high = (
-        (-0.2661239e9, -0.2343589e6, 0.8776956e3, 0.179910),
-        (-3.0258469e9, 2.1070379e6, 0.2226347e3, 0.240390),
-    )
-    a, b, c, d = low if t <= 4000 else high
-    x = a / t**3 + b / t**2 + c / t + d
-    if t <= 2222:
-        y = np.polyval([-1.1063814, -1.34811020, 2.18555832, -0.20219683], x)
-    elif t <= 4000:
-        y = np.polyval([-0.9549476, -1.37418593, 2.09137015, -0.16748867], x)
-    else:
-        y = np.polyval([3.0817580, -5.87338670, 3.75112997, -0.37001483], x)
-    to_rgb = np.array(
-        [
-            [3.2404542, -1.5371385, -0.4985314],
-            [-0.9692660, 1.8760108, 0.0415560],
-            [0.0556434, -0.2040259, 1.0572252],
-        ]
-    )
-    rgb = to_rgb @ np.array([x / y, 1.0, (1 - x - y) / y])
-    return np.maximum(rgb, 0.02) / rgb[1]
-
-
-def sample_light(rng: np.random.Generator) -> Light:
-    """Ambient order-2 SH plus one key light, coloured by temperature with a partial white balance."""
-    mired = rng.uniform(100, 370)
-    key = blackbody(1e6 / mired)
-    fill = blackbody(1e6 / np.clip(mired + rng.uniform(-80, 80), 95, 400))
-    balance = (0.5 * (key + fill)) ** rng.uniform(0.6, 1.0)
-    key, fill = key / balance, fill / balance
-    level = rng.uniform(0.3, 0.6)
-    sh = np.zeros((9, 3))
-    sh[0] = level / 0.282095
-    sh[1] = rng.uniform(0.05, 0.35) * level
-    sh[2:4] = rng.normal(0, 0.12, (2, 1)) * level
-    sh[4:] = rng.normal(0, 0.06, (5, 1)) * level
-    direction = rng.normal(0, 1, 3)
-    direction[1] = abs(direction[1]) + 0.3
-    direction /= np.linalg.norm(direction)
-    strength = rng.uniform(0.1, 0.55)
-    return Light(
-        (sh * fill).astype(np.float32), direction.astype(np.float32), (strength * key).astype(np.float32)
-    )
 
 
 def fit_camera(

@@ -19,8 +19,9 @@ from lca_core.body.atlas import Region, UvAtlas
 from lca_core.body.model import BodyModel
 from lca_core.body.names import JOINT_INDEX, JOINT_PARENTS
 from lca_core.data import library, skinning
+from lca_core.data.lights import rotate_sh
 from lca_core.data.people import CLOTH_PARTS, PARTS, Person
-from lca_core.data.render import Frame, Hits, Light, Scene, Textures, linear_to_srgb
+from lca_core.data.render import Frame, Hits, Light, Scene, Textures, linear_to_srgb, vertex_normals
 
 REACH_M = 0.15
 MAX_CORRECTION_M = 0.08
@@ -229,6 +230,43 @@ def _merge(hits: Hits, where: NDArray, other: Hits) -> Hits:
 def surface_points(truth: UvTruth, posed: NDArray) -> NDArray[np.float32]:
     """Where the texels' surface points lie (T,3) on the posed dressed mesh (N,3)."""
     return (posed[truth.vertices] * truth.bary[..., None]).sum(1).astype(np.float32)
+
+
+def transfer(
+    person: Person,
+    truth: UvTruth,
+    scene: Scene,
+    size: int,
+    *,
+    rays: int = 64,
+    rotations: NDArray | None = None,
+) -> NDArray[np.float16]:
+    """Light transfer (U,U,9) of every texel's surface point in the pose ``scene`` holds, self-shadowing
+    included.
+
+    Radiance leaving a texel is albedo / pi * sum_k T_k L_k under radiance coefficients L
+    (:func:`lca_core.data.lights.relight`). World frame; with ``rotations`` (T,3,3), the skinning rotation of
+    each texel, in the texel's rest frame instead, so that rigid parts keep their transfer when they move.
+    """
+    normals = vertex_normals(scene.vertices, person.faces)
+    n = (normals[truth.vertices] * truth.bary[..., None]).sum(1)
+    n /= np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-9)
+    valid = truth.part > 0
+    out = np.zeros((len(truth.part), 9))
+    out[valid] = scene.transfer(surface_points(truth, scene.vertices)[valid], n[valid], rays=rays)
+    if rotations is not None:
+        out = rotate_sh(out, np.swapaxes(rotations, -1, -2))
+    return texels(size).grid(out.astype(np.float16))
+
+
+def texel_rotations(person: Person, pose: NDArray, gaze: NDArray, size: int) -> NDArray[np.float64]:
+    """Rotation (T,3,3) of each texel from rest to ``pose``: the nearest rotation to its blended
+    transform."""
+    moved = skinning.joint_transforms(skinning.local_rotations(pose, gaze), person.joints)
+    u, _, vt = np.linalg.svd(skinning.blend(texels(size).weights, moved)[..., :3].astype(np.float64))
+    flip = np.ones((len(u), 3))
+    flip[:, 2] = np.linalg.det(u @ vt)
+    return (u * flip[:, None]) @ vt
 
 
 def correction(

@@ -106,7 +106,7 @@ def _bottom_cut(rng: np.random.Generator, split: str, female: bool) -> Cut:
     kind = "bell" if split == "test" and rng.random() < 0.3 else str(rng.choice(kinds))
     loose, ease, hem, flare = {
         "leggings": (0.0, 0.003, rng.choice([0.62, 0.8, 0.97]), 0.0),
-        "shorts": (rng.uniform(0.25, 1.0), 0.008, rng.uniform(0.2, 0.52), 0.0),
+        "shorts": (rng.uniform(0.25, 1.0), 0.008, rng.uniform(0.28, 0.54), 0.0),
         "trousers": (rng.uniform(0.12, 0.32), 0.006, rng.uniform(0.93, 0.99), 0.0),
         "wide": (rng.uniform(0.45, 1.0), 0.008, rng.uniform(0.94, 1.0), 0.0),
         "bell": (0.12, 0.005, 1.0, rng.uniform(0.3, 0.6)),
