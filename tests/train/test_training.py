@@ -28,6 +28,7 @@ from lca_core.train.examples import (
 from lca_core.train.loop import LoopConfig, Trainer
 from lca_core.train.losses import StageAWeights, stage_a
 from lca_core.train.run import export, validate
+from lca_core.train.run import main as run_command
 
 TINY = PRESETS["tiny"]
 
@@ -230,4 +231,28 @@ def test_model_card_tells_what_the_logs_say(scenes, tmp_path, monkeypatch) -> No
     assert info.sha256 in text and "the command" in text and "3 steps" in text
     assert f"**{scores['n2/psnr']:.2f}**" in text and f"{scores['n2/psnr_mean']:.2f}" in text
     assert json.loads((tmp_path / "run" / "run.json").read_text())["seed"] == 1
-    assert (tmp_path / "tiny.log.csv").read_text() == (tmp_path / "run" / "log.csv").read_text()
+    logged = model_card.read_rows(tmp_path / "tiny.log.csv")
+    assert [r["loss"] for r in logged] == [
+        r["loss"] for r in model_card.read_rows(tmp_path / "run" / "log.csv")
+    ]
+
+
+def test_model_card_of_a_chain_of_runs_shows_pictures_and_every_run(scenes, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("lca_core.model.template.Template.load", staticmethod(scenes.template))
+    for number in (0, 900_000, 910_000):
+        np.savez(tmp_path / f"person_{number:06d}.npz", **scenes.person(number % 5))
+    common = ("--data", str(tmp_path), "--config", "tiny", "--batch", "1", "--time-budget", "0")
+    small = ("--max-steps", "2", "--validation-people", "1", "--texture-size", "32")
+    pre, post = tmp_path / "pre", tmp_path / "post"
+    run_command(["pretrain", "--out", str(pre), *common, *small])
+    run_command(["posttrain", "--out", str(post), "--init", str(pre / "state.pt"), *common, *small])
+    weights = post / "weights.safetensors"
+    scores = model_card.score_test(weights, tmp_path, views=(2,))
+    card = model_card.write_card(post, weights, tmp_path, "c", "", scores, [pre], scores)
+    text = card.read_text()
+    drawn = model_card.read_rows(post / "validation.csv")[-1]["render/n2/psnr"]
+    assert f"| {drawn:.2f} | {scores['render/n2/psnr']:.2f} |" in text
+    assert "pretrain, stage A" in text and "posttrain, stage B" in text and "No LPIPS" in text
+    rows = list(csv.DictReader((post / "weights.log.csv").open()))
+    assert [r["run"] for r in rows] == ["0", "0", "1", "1"]
+    assert rows[0]["pose_l1"] == "" and float(rows[3]["pose_l1"]) > 0
