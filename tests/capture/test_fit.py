@@ -8,10 +8,10 @@ import torch
 from capture_synthetic import make_truth, procrustes_error
 
 from lca_core.body.landmarks import face_links, surface_points
-from lca_core.body.names import JOINT_INDEX
+from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
 from lca_core.body.rotation import axis_angle_to_matrix
 from lca_core.capture.fit import fit_body, geman_mcclure, pose_prior
-from lca_core.capture.fit_body import BODY_LINKS, FACE_POINTS, FitBody
+from lca_core.capture.fit_body import BODY_LINKS, FACE_POINTS, FitBody, link_offsets
 from lca_core.capture.fit_targets import build_targets, point_confidence
 from lca_core.capture.pose import POSE_INDEX
 from lca_core.capture.quality import silhouette_iou
@@ -39,7 +39,11 @@ def test_sparse_body_equals_the_full_body(body) -> None:
     posed = sparse(betas, axis_angle_to_matrix(pose), pelvis, expression)
     torch.testing.assert_close(posed.joints, full.joints, atol=1e-5, rtol=0)
     nose = [part for _, part in BODY_LINKS].index("nose")
-    torch.testing.assert_close(posed.landmarks[:, nose], full.vertices[:, 9120], atol=1e-5, rtol=0)
+    plain = FitBody(body, own_links=False)(betas, axis_angle_to_matrix(pose), pelvis, expression)
+    torch.testing.assert_close(plain.landmarks[:, nose], full.vertices[:, 9120], atol=1e-5, rtol=0)
+    carriers, offsets = link_offsets()
+    own = torch.einsum("tij,j->ti", posed.rotations[:, carriers[nose]], offsets[nose])
+    torch.testing.assert_close(posed.landmarks[:, nose], plain.landmarks[:, nose] + own, atol=1e-5, rtol=0)
     tips = full.vertices[:, [4933, 5361]]  # left index and thumb
     torch.testing.assert_close(posed.hands[:, 0, [8, 4]], tips, atol=1e-5, rtol=0)
     smiling = body(betas[None], pose, transl, expression).vertices
@@ -48,6 +52,32 @@ def test_sparse_body_equals_the_full_body(body) -> None:
     assert float((posed.face - face).norm(dim=-1).median()) < 1e-5
     rest = body.rest(betas[None])[0][0]
     assert float(sparse.height(betas)) == pytest.approx(float(rest[:, 1].max() - rest[:, 1].min()), abs=0.03)
+
+
+def test_link_offsets_mirror_and_stay_small() -> None:
+    carriers, offsets = link_offsets()
+    names = [image for image, _ in BODY_LINKS]
+    assert offsets.norm(dim=1).max() < 0.05
+    for i, name in enumerate(names):
+        if name.startswith("left"):
+            k = names.index(name.replace("left", "right"))
+            torch.testing.assert_close(offsets[k], offsets[i] * torch.tensor([-1.0, 1.0, 1.0]))
+            assert JOINT_NAMES[carriers[k]] == JOINT_NAMES[carriers[i]].replace("left", "right")
+
+
+def test_close_up_grows_no_hands(body) -> None:
+    """Guessed wrists inside the picture do not count once shoulders and elbows have left it."""
+    truth = make_truth(body, [0.0], seed=1, hands=False)
+    o = truth.observations[0]
+    near = [POSE_INDEX[f"{s}_{p}"] for s in ("left", "right") for p in ("shoulder", "elbow")]
+    wrists = [POSE_INDEX["left_wrist"], POSE_INDEX["right_wrist"]]
+    size = np.array(truth.size)
+    o.pose.visibility[wrists] = 0.04
+    assert (point_confidence(o.pose, size)[wrists] > 0).all()  # hidden in the picture: a weak hint
+    o.pose.points[near] += 5000
+    assert (point_confidence(o.pose, size)[wrists] == 0).all()
+    o.pose.visibility[wrists] = 0.9
+    assert (point_confidence(o.pose, size)[wrists] > 0.5).all()  # a hand that reaches into the picture
 
 
 def test_skin_samples_are_spread_and_outside(body) -> None:

@@ -16,7 +16,7 @@ from lca_core.capture.expression import (
     personal_neutral,
 )
 from lca_core.capture.face import FaceResult
-from lca_core.capture.masks import clean_foreground, refine_mask, trimap
+from lca_core.capture.masks import before_plain_backdrop, clean_foreground, refine_mask, trimap
 from lca_core.capture.networks import Roi
 from lca_core.capture.pose import POSE_INDEX, PoseResult
 from lca_core.capture.select import (
@@ -165,6 +165,23 @@ def test_trimap_opens_around_hands_only_at_the_edge() -> None:
     plain, with_hand = trimap(soft, [], radius=3), trimap(soft, [hand], radius=3)
     assert (with_hand == 0.5).sum() > (plain == 0.5).sum()
     assert with_hand[80, 60] == 1 and plain[5, 5] == 0 == with_hand[5, 5]
+
+
+def test_plain_backdrop_corrects_the_mask_and_others_do_not() -> None:
+    """A mask with a halo that forgot the shoes, before studio white and before a wall of noise."""
+    picture = np.full((360, 240, 3), 0.97)
+    picture[60:300, 90:150] = (0.8, 0.1, 0.1)
+    picture[300:312, 84:156] = (0.2, 0.2, 0.2)  # shoes
+    soft = np.zeros((360, 240), np.float32)
+    soft[48:300, 72:168] = 0.95
+    known = trimap(soft, [], radius=3)
+    out = before_plain_backdrop(picture, known)
+    assert (known[180, 70:75] == 0.5).all() and (out[180, 70:75] == 0).all()  # halo
+    assert (known[305, 90:150] == 0).all() and (out[305, 90:150] == 0.5).all()  # shoes
+    assert (out[90:270, 105:135] == 1).all() and (out[:30] == 0).all()
+    rng = np.random.default_rng(0)
+    noisy = np.clip(picture + rng.normal(0, 0.1, picture.shape), 0, 1)
+    np.testing.assert_array_equal(before_plain_backdrop(noisy, known), known)
 
 
 def test_clean_foreground_takes_the_ground_colour_out() -> None:

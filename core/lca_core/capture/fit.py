@@ -117,6 +117,23 @@ def pose_prior(num_joints: int = NUM_JOINTS) -> tuple[Tensor, Tensor]:
     return centre, weight
 
 
+UNSEEN = 30.0
+"""Factor on the prior of a limb without evidence: else the contour of hair and clothes would move it."""
+
+
+def unseen_limbs(targets: Targets) -> Tensor:
+    """Factors [T,55,1] on the pose prior: 1, or ``UNSEEN`` where nothing beyond a joint was seen."""
+    factor = torch.ones(len(targets), NUM_JOINTS, 1)
+    at = {name: i for i, (name, _) in enumerate(BODY_LINKS)}
+    for side in ("left", "right"):
+        for chain in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
+            for i, joint in enumerate(chain):
+                beyond = [at[f"{side}_{part}"] for part in chain[min(i + 1, 2) :]]
+                seen = targets.point_weights[:, beyond].sum(1) > 0
+                factor[:, JOINT_INDEX[f"{side}_{joint}"], 0] = torch.where(seen, 1.0, UNSEEN)
+    return factor
+
+
 FREE_JOINTS = [
     j
     for name, j in JOINT_INDEX.items()
@@ -188,7 +205,8 @@ class _Problem:
         self.body, self.targets, self.weights = body, targets, weights
         self.known_focal, self.height_m = focal_px is not None, height_m
         count = len(targets)
-        self.centre, self.prior = pose_prior()
+        self.centre, prior = pose_prior()
+        self.prior = prior * unseen_limbs(targets)
         self.focal_guess = float(focal_px or FOCAL_GUESS * float(targets.sizes.max()))
         self.log_focal = torch.zeros(())
         self.known_betas = betas is not None

@@ -99,7 +99,7 @@ class FitBody:
         ends = [int(template[:, 1].argmin()), int(template[:, 1].argmax())]
         self._end_template, self._end_dirs = body.v_template[ends, 1], body.shapedirs[ends, 1]
         self.num_betas = body.num_betas
-        self._carriers, self._offsets = link_offsets() if own_links else (None, None)
+        self._links = link_offsets() if own_links else None
         links = face_links(body)
         corners = torch.as_tensor(links.vertices[FACE_POINTS])
         mix = torch.as_tensor(links.bary[FACE_POINTS])
@@ -154,8 +154,9 @@ class FitBody:
         ears = landmarks[:, EARS]
         inset = ears + EAR_INSET * (ears.flip(1) - ears)
         landmarks = torch.cat([landmarks[:, : EARS[0]], inset], 1)
-        if self._carriers is not None:
-            turned = transforms[:, self._carriers, :3, :3] @ self._offsets[:, :, None]
+        if self._links is not None:
+            carriers, offsets = self._links
+            turned = transforms[:, carriers, :3, :3] @ offsets[:, :, None]
             landmarks = landmarks + turned[..., 0]
         return Posed(
             joints,

@@ -17,6 +17,13 @@ from lca.errors import PreconditionError
 
 from .networks import Array
 
+PLAIN = 0.02
+"""A backdrop whose colours stray less (0..1, nine pixels in ten) is plain: a studio or a drawing."""
+DIFFERENT = 0.06
+"""Colours this far from a plain backdrop belong to something that stands before it."""
+NEAR = 0.03
+"""Share of the person's height within which such things (shoes, hair) are given back to the person."""
+
 MATTING_SIDE = 512
 """Longest side of the matting problem in pixels."""
 
@@ -74,6 +81,7 @@ def refine_mask(
     known = trimap(soft, hands, radius=max(3.0, 0.008 * size[1]))
     if not (known == 0).any() or not (known == 1).any():
         return mask
+    known = before_plain_backdrop(small, known)
     try:
         alpha = estimate_alpha_cf(
             small.astype(np.float64),
@@ -88,6 +96,33 @@ def refine_mask(
     out = np.zeros_like(mask)
     out[y0:y1, x0:x1] = np.clip(_resize(alpha, (x1 - x0, y1 - y0)), 0.0, 1.0)
     return out
+
+
+def before_plain_backdrop(picture: Array, known: Array) -> Array:
+    """Where the backdrop is plain its colour says more than the network's mask: correct the trimap with it.
+
+    Backdrop colours that reach the sure background become background; other colours that reach the person
+    become unknown although the mask left them out.
+
+    Args:
+        picture: [H,W,3] 0..1; known: trimap [H,W]. Returned unchanged when the backdrop is not plain.
+    """
+    colours = picture[known == 0]
+    plain = np.median(colours, 0)
+    far = np.abs(picture - plain).max(2)
+    spread = float(np.percentile(far[known == 0], 90))
+    if spread > PLAIN:
+        return known
+    out = known.copy()
+    empty, _ = ndimage.label((far < max(2.0 * spread, 0.012)) & (known < 1))
+    reached = np.unique(empty[(known == 0) & (empty > 0)])
+    out[np.isin(empty, reached) & (empty > 0)] = 0.0
+    rows = np.flatnonzero((known == 1).any(1))
+    near = ndimage.distance_transform_edt(known < 1) < NEAR * max(rows[-1] - rows[0], 1) + 2
+    thing, _ = ndimage.label((far > DIFFERENT) & (near | (known > 0)))
+    touching = np.unique(thing[known == 1])
+    out[np.isin(thing, touching[touching > 0]) & (known == 0)] = 0.5
+    return out if (out == 0).any() else known
 
 
 def warm_matting() -> None:
