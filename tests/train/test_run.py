@@ -19,9 +19,11 @@ from lca_core.model.config import PRESETS
 from lca_core.model.network import LCAModel
 from lca_core.train import run as command
 from lca_core.train.events import EventWriter, crc32c, masked
+from lca_core.train.examples import check_sample
 from lca_core.train.groups import depth_factors, parameter_groups
 from lca_core.train.loop import LoopConfig, Trainer
 from lca_core.train.parallel import World
+from lca_core.train.sets import SetPeople
 from lca_core.train.sources import Degraded, First, Mixed, open_people
 
 TINY = PRESETS["tiny"]
@@ -220,3 +222,23 @@ def test_degraded_people_are_the_same_ones_seen_worse(scenes) -> None:
     assert seen["images"].dtype == np.uint8 and seen["masks"].shape == true["masks"].shape
     assert np.array_equal(seen["uv_offset"], true["uv_offset"])
     assert np.array_equal(source[1]["pose"], scenes.person(1)["pose"])  # the source is left alone
+
+
+@pytest.mark.parametrize("kind", ["studio", "wild"])
+def test_sets_become_training_people_under_one_light(kind) -> None:
+    people = SetPeople(kind, "train", 0, limit=3, size=96, uv_size=32)
+    sample = people[1]
+    check_sample(sample)
+    count = len(sample["images"])
+    assert len(people) == 3 and people[1] is sample and count == (4 if kind == "studio" else count) >= 4
+    shapes = {"pose": (55, 3), "transl": (3,), "expression": (52,), "gaze": (2, 2), "Ks": (3, 3)}
+    assert all(sample[k].shape == (count, *shape) for k, shape in shapes.items())
+    assert sample["betas"].shape == (50,) and sample["uv_correction"].shape == (count, 32, 32, 3)
+    # What the pictures show is what the UV truth is coloured like: mean colour of the person in both.
+    inside = sample["masks"] > 250
+    seen = np.array([sample["images"][v][inside[v]].mean(0) for v in range(count)]).mean(0)
+    truth = sample["uv_color"][(sample["uv_validity"] & 1) > 0].mean(0)
+    assert np.abs(seen - truth).max() < 70
+    if kind == "studio":
+        assert np.array_equal(sample["pose"][0], sample["pose"][1])
+        assert not np.array_equal(sample["pose"][0], sample["pose"][2])

@@ -156,8 +156,13 @@ def open_people(specs: Sequence[str], split: str, seed: int, limit: int = 0) -> 
     parts: list[Any] = []
     for spec in specs:
         name = spec.removeprefix(DEGRADED)
-        if name in GENERATED:
-            part: Any = StreamPeople(split, seed, limit or 200, name)
+        part: Any
+        if name == "stream":
+            part = StreamPeople(split, seed, limit or 200)
+        elif name in GENERATED:
+            from lca_core.train.sets import SetPeople
+
+            part = SetPeople(name, split, seed, limit or 200)
         else:
             part = SampleFolder(Path(name), split)
             part = First(part, limit) if limit else part
