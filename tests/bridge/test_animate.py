@@ -296,7 +296,7 @@ def test_bad_starts_end_the_stream(shared_service, shared_client, avatar):
 
 
 def test_closed_streams_free_their_place(shared_service, shared_client, avatar):
-    for _ in range(20):  # more than the limit of 16 at a time
+    for _ in range(40):  # more than the limit of 32 at a time
         with shared_client.animate(avatar.name) as stream:
             stream.push(motion_pb2.PoseFrame(frame_id=1))
     assert shared_client.server_info().api_version == "v1"

@@ -94,7 +94,7 @@ class AnimateStream:
         self._batched = self._every and start.output.WhichOneof("kind") == "corrections"
         self._room = threading.Semaphore(8 * IN_FLIGHT_EVERY if self._batched else IN_FLIGHT_EVERY)
         self._waiting: deque[pb.AnimatedFrame] = deque()
-        self._owed = 0
+        self._owed, self._releasing = 0, threading.Lock()
         self._memory: SharedRegion | None = None
         self.counts = StreamCounts()
         first = next(self._responses, None)
@@ -189,13 +189,14 @@ class AnimateStream:
 
     def release(self, frame: AnimatedFrame) -> None:
         """Return a frame's credit, and its place in shared memory: its arrays are not to be used any more."""
-        self._owed += 1
-        if self._owed < self._credit_step:
-            return
-        credit = pb.AnimateCredit(frames=self._owed, last_frame_id=frame.frame_id)
+        with self._releasing:  # the side that takes frames, and the one that has shown them
+            self._owed += 1
+            if self._owed < self._credit_step:
+                return
+            owed, self._owed = self._owed, 0
+        credit = pb.AnimateCredit(frames=owed, last_frame_id=frame.frame_id)
         if frame.slot is not None:
             credit.released_slots.append(frame.slot)
-        self._owed = 0
         self._requests.put(pb.AnimateRequest(credit=credit))
 
     def frames(self) -> Iterator[AnimatedFrame]:

@@ -39,7 +39,7 @@ class Limits:
     storage_bytes: int = 64 << 30
     running_jobs: int = 1
     queued_jobs: int = 32
-    streams: int = 16
+    streams: int = 32
     open_uploads: int = 128
     job_attempts: int = 3
     upload_hours: float = 24.0

@@ -28,6 +28,8 @@ from lca_bridge.wire.shared import SharedRegion
 log = logging.getLogger("lca.frames")
 
 CORRECTION_BATCH = 16
+MAX_REGION_BYTES = 256 << 20
+"""Shared memory one stream may hold."""
 
 
 def granted(output: pb.GaussianOutput) -> tuple[Encoding, Codec]:
@@ -197,9 +199,11 @@ class GaussianFrames(_Frames):
         self._static = any(a.is_static for a in self.layout.attributes)
         self._memory: SharedRegion | None = None
         self._attached, self._generation, self._free = False, 0, list(range(credit))
-        if share and output.prefer_shared_memory and codec is Codec.RAW:
+        size = self.layout.decoded_size(True)
+        wanted = share and output.prefer_shared_memory and codec is Codec.RAW
+        if wanted and credit * size <= MAX_REGION_BYTES:
             with contextlib.suppress(UnavailableError):
-                self._memory = SharedRegion.create(credit, self.layout.decoded_size(True))
+                self._memory = SharedRegion.create(credit, size)
                 self.region = gaussian_pb2.SharedMemoryRegion(
                     region_name=self._memory.name, slot_count=credit, slot_stride=self._memory.stride
                 )
