@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 BLOCK_S = 0.4
-ROUNDS, ENOUGH = 5, 3  # quiet rounds that end the measurement; quiet rounds that make a result
+ROUNDS, ENOUGH = 5, 2  # quiet rounds that end the measurement; quiet rounds that make a result
 FOREIGN = 0.08
 """CPUs that other programs may use on average in a quiet round."""
 
