@@ -133,26 +133,29 @@ def joint_transforms(
 class BakedRig:
     """A package prepared for posing many frames.
 
-    The heavy steps are matrix products: a dense (N, J) weight matrix for the positions, and one small product
-    per heaviest joint for the sign-aligned quaternion blend (all Gaussians of a group share their signs).
+    Values are kept as planes, (components, N), because numpy is several times faster on long rows: one matrix
+    product blends the joint matrices of all Gaussians, the rest is element by element.
     """
 
     def __init__(self, package: AvatarPackage) -> None:
         self.package = package
-        skin = package.skinning
-        rows = np.arange(package.gaussian_count)
-        self._weights = _dense_weights(skin.joint_indices, skin.joint_weights, len(skin.joints))
-        heaviest = skin.joint_indices[rows, np.argmax(skin.joint_weights, 1)]
-        self._groups = [(j, np.flatnonzero(heaviest == j)) for j in np.unique(heaviest)]
+        base, skin = package.canonical, package.skinning
+        dense = _dense_weights(skin.joint_indices, skin.joint_weights, len(skin.joints))
+        self._weights = np.ascontiguousarray(dense.T)
+        heaviest = np.argmax(skin.joint_weights, 1)[:, None]
+        self._heaviest = np.take_along_axis(skin.joint_indices, heaviest, 1)[:, 0].astype(np.intp)
+        self._joints = np.ascontiguousarray(skin.joint_indices.T, np.intp)
+        self._shares = np.ascontiguousarray(skin.joint_weights.T, np.float32)
+        self._rest = _planes(base.means, base.quats, base.scales, base.sh[:, 0])
         self._correctives = package.correctives
-        self._pose_deltas: np.ndarray | None = None
+        self._pose_deltas = np.zeros((0, 13 * package.gaussian_count), np.float32)
         self._basis = np.zeros((0, 9 * (NUM_JOINTS - 1)))
-        if self._correctives is not None and len(self._correctives.pose_basis):
-            c = self._correctives
+        if (c := self._correctives) is not None:
+            self._shapes = _planes(c.arkit_means, c.arkit_quats, c.arkit_log_scales, c.arkit_sh0)
             self._basis = c.pose_basis.astype(np.float64)
-            parts = (c.pose_means, c.pose_quats, c.pose_log_scales, c.pose_sh0)
-            stacked = np.concatenate([part.astype(np.float32) for part in parts], 2)
-            self._pose_deltas = stacked.reshape(len(stacked), -1)
+            parts = zip(c.pose_means, c.pose_quats, c.pose_log_scales, c.pose_sh0)
+            flat = [_planes(*part).ravel() for part in parts]
+            self._pose_deltas = np.stack(flat) if flat else self._pose_deltas
 
     def coefficients(self, rotations: np.ndarray) -> np.ndarray:
         """(..., C) float32 weights of the pose components for local ``rotations`` (..., J, 3, 3)."""
@@ -164,31 +167,30 @@ class BakedRig:
 
     def canonical(self, rotations: np.ndarray, arkit: np.ndarray) -> PosedSplats:
         """Gaussians at rest with the correctives of ``rotations`` (J, 3, 3) and ``arkit`` (52,) added."""
-        return self._corrected(self.coefficients(rotations), arkit)
+        values = self._corrected(self.coefficients(rotations), arkit)
+        return self._splats(values[:3], values[3:7], values)
 
-    def _corrected(self, coefficients: np.ndarray, arkit: np.ndarray) -> PosedSplats:
-        base, c = self.package.canonical, self._correctives
-        if c is None:
-            return PosedSplats(base.means, _unit(base.quats), base.scales, base.opacities, base.sh)
-        n = self.package.gaussian_count
-        delta = np.zeros((n, 13), np.float32)
-        if self._pose_deltas is not None:
-            delta += (coefficients @ self._pose_deltas).reshape(n, 13)
-        for k in np.flatnonzero(arkit):
-            rows = c.arkit_rows(int(k))
-            # an index is unique inside a shape (checked on read), so a plain += adds every entry
-            delta[c.arkit_index[rows]] += np.float32(arkit[k]) * np.concatenate(
-                [c.arkit_means[rows], c.arkit_quats[rows], c.arkit_log_scales[rows], c.arkit_sh0[rows]], 1
-            ).astype(np.float32)
-        sh = base.sh.copy()
-        sh[:, 0] += delta[:, 10:13]
-        return PosedSplats(
-            means=base.means + delta[:, :3],
-            quats=_unit(base.quats + delta[:, 3:7]),
-            scales=base.scales * np.exp(delta[:, 7:10]),
-            opacities=base.opacities,
-            sh=sh,
-        )
+    def _corrected(self, coefficients: np.ndarray, arkit: np.ndarray) -> np.ndarray:
+        """(13, N) planes at rest: means, unit quats, scales, sh0."""
+        values, c = self._rest.copy(), self._correctives
+        if c is not None:
+            change = (coefficients @ self._pose_deltas).reshape(values.shape)
+            for k in np.flatnonzero(arkit):
+                rows = c.arkit_rows(int(k))
+                # an index is unique inside a shape (checked on read), so a plain += adds every entry
+                change[:, c.arkit_index[rows]] += np.float32(arkit[k]) * self._shapes[:, rows]
+            values[:7] += change[:7]
+            values[7:10] *= np.exp(change[7:10])
+            values[10:] += change[10:]
+        _normalise(values[3:7])
+        return values
+
+    def _splats(self, means: np.ndarray, quats: np.ndarray, values: np.ndarray) -> PosedSplats:
+        """Planes back to arrays of Gaussians; scales and colour from ``values`` (13, N)."""
+        base = self.package.canonical
+        sh = np.array(base.sh, np.float32)
+        sh[:, 0] = values[10:].T
+        return PosedSplats(_rows(means), _rows(quats), _rows(values[7:10]), base.opacities, sh)
 
     def pose(
         self,
@@ -228,26 +230,57 @@ class BakedRig:
         """
         matrices = _checked("transforms", transforms[:, :3], (NUM_JOINTS, 3, 4))
         count = 0 if self._correctives is None else len(self._correctives.pose_basis)
-        rest = self._corrected(
+        values = self._corrected(
             _checked("coefficients", coefficients, (count,)).astype(np.float32),
             _checked("arkit", arkit, (NUM_ARKIT,)),
         )
-        return PosedSplats(
-            means=_transform_points(rest.means, self._weights, matrices),
-            quats=_unit(multiply_quaternions(self._blended_quaternions(matrices), rest.quats)),
-            scales=rest.scales,
-            opacities=rest.opacities,
-            sh=rest.sh,
-        )
+        return self._splats(self._moved(values[:3], matrices), self._turned(values[3:7], matrices), values)
 
-    def _blended_quaternions(self, transforms: np.ndarray) -> np.ndarray:
-        joint_quats = quaternions(transforms[:, :3, :3])
-        signs = np.where(joint_quats @ joint_quats.T < 0, -1.0, 1.0)
-        blended = np.empty((len(self._weights), 4), np.float32)
-        for joint, rows in self._groups:
-            aligned = (signs[joint][:, None] * joint_quats).astype(np.float32)
-            blended[rows] = self._weights[rows] @ aligned
-        return _unit(blended)
+    def _moved(self, means: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+        """(3, N) blended matrix times position."""
+        flat = matrices.reshape(len(matrices), 12).astype(np.float32)
+        blended = (flat.T @ self._weights).reshape(3, 4, -1)
+        moved = blended[:, 3]
+        for axis in range(3):
+            moved += blended[:, axis] * means[axis]
+        return moved
+
+    def _turned(self, quats: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+        """(4, N) sign-aligned blend of the joint quaternions, times the Gaussians' own."""
+        turns = quaternions(matrices[:, :, :3])
+        same_side = np.where(turns @ turns.T < 0, -1.0, 1.0).astype(np.float32)
+        planes = np.ascontiguousarray(turns.T, np.float32)
+        blend = np.zeros_like(quats)
+        for joints, shares in zip(self._joints, self._shares):
+            blend += (shares * same_side[self._heaviest, joints]) * planes[:, joints]
+        _normalise(blend)
+        aw, ax, ay, az = blend
+        bw, bx, by, bz = quats
+        out = np.empty_like(quats)
+        out[0] = aw * bw - ax * bx - ay * by - az * bz
+        out[1] = aw * bx + ax * bw + ay * bz - az * by
+        out[2] = aw * by - ax * bz + ay * bw + az * bx
+        out[3] = aw * bz + ax * by - ay * bx + az * bw
+        return _normalise(out)
+
+
+def _planes(*parts: np.ndarray) -> np.ndarray:
+    """(sum of K, N) float32 of (N, K) arrays."""
+    return np.concatenate([np.ascontiguousarray(part.T, np.float32) for part in parts])
+
+
+def _rows(planes: np.ndarray) -> np.ndarray:
+    """(N, K) of (K, N); plane by plane, which is faster than numpy's transposing copy."""
+    out = np.empty(planes.shape[::-1], np.float32)
+    for k, plane in enumerate(planes):
+        out[:, k] = plane
+    return out
+
+
+def _normalise(planes: np.ndarray) -> np.ndarray:
+    """(4, N) quaternions to unit length, in place."""
+    planes /= np.maximum(np.sqrt(np.einsum("kn,kn->n", planes, planes)), np.float32(1e-12))
+    return planes
 
 
 def pose_package(
