@@ -26,6 +26,7 @@ from lca_core.data.cameras import phone
 from lca_core.data.people import Person, sample_identity, streams
 from lca_core.data.samples import background, sample_light
 from lca_core.data.tracking_noise import Truth
+from lca_core.data.wild import MARGIN_M
 
 KINDS = ("talk", "poses", "turn", "wave", "walk", "exercise")
 SIZE, FPS = (480, 640), 15.0
@@ -39,14 +40,17 @@ def motion_of(number: int, kind: str, frames: int) -> Any:
     return clips.make_clip(rng, frames, FPS, kind)
 
 
-def truth_of(person: Person, motion: Any, camera: tuple[np.ndarray, np.ndarray]) -> Truth:
-    """The exact clip."""
-    count = len(motion)
-    K, viewmat = np.repeat(camera[0][None], count, 0), camera[1]
-    found = np.ones((count, 2), bool)
+def plain_truth(number: int, kind: str, frames: int) -> Truth:
+    """The exact clip: motion, shape and camera; nothing is rendered."""
+    motion, betas = motion_of(number, kind, frames), np.array(sample_identity("train", number).betas)
+    (rng,) = streams("train", number, "camera")
+    joints, _ = tracking_noise.joints_of(betas, motion.poses, motion.translation)
+    low, high = joints.min((0, 1)) - MARGIN_M, joints.max((0, 1)) + MARGIN_M
+    K, viewmats = phone(rng, low, high, frames, FPS, SIZE)
     return Truth(
-        motion.poses, motion.translation, motion.arkit, motion.gaze, person.betas, K, viewmat, FPS, found
-    )
+        motion.poses, motion.translation, motion.arkit, motion.gaze, betas, np.repeat(K[None], frames, 0),
+        viewmats, FPS, np.ones((frames, 2), bool),
+    )  # fmt: skip
 
 
 def film(path: Path, number: int, kind: str, frames: int) -> Truth:
@@ -55,28 +59,22 @@ def film(path: Path, number: int, kind: str, frames: int) -> Truth:
 
     import av
 
-    person, motion = Person(sample_identity("train", number)), motion_of(number, kind, frames)
-    light_rng, back_rng, camera_rng = streams("train", number, "light", "backgrnd", "camera")
+    person, true = Person(sample_identity("train", number)), plain_truth(number, kind, frames)
+    light_rng, back_rng = streams("train", number, "light", "backgrnd")
     scene, light, back = person.scene(), sample_light(light_rng), background(back_rng, SIZE[1], SIZE[0])
-    used = np.unique(person.faces)
-    posed = [
-        person.skinned(q, e, g) + t
-        for q, t, e, g in zip(motion.poses, motion.translation, motion.arkit, motion.gaze, strict=True)
-    ]
-    every = np.concatenate([v[used][::7] for v in posed])
-    camera = phone(camera_rng, every.min(0), every.max(0), frames, FPS, SIZE)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(int(FPS)))
         stream.width, stream.height = SIZE
         stream.pix_fmt, stream.options = "yuv420p", {"crf": "20"}
-        for vertices, viewmat in zip(posed, camera[1], strict=True):
-            scene.pose(vertices)
-            image = scene.render(camera[0], viewmat, *SIZE, light, samples=2).composite(back)
+        for t in range(frames):
+            at = true.pose[t], true.expression[t], true.gaze[t]
+            scene.pose(person.skinned(*at) + true.transl[t])
+            image = scene.render(true.K[t], true.viewmat[t], *SIZE, light, samples=2).composite(back)
             for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
-    return truth_of(person, motion, camera)
+    return true
 
 
 def track(path: Path, true: Truth) -> tuple[Truth, Truth]:
