@@ -19,6 +19,7 @@ from lca.v1 import animation_service_pb2 as pb
 from lca.v1 import animation_service_pb2_grpc, motion_pb2
 from lca_bridge.client import LiveDriver, animate
 from lca_bridge.client.errors import translate
+from lca_bridge.server.frames import is_local
 from lca_bridge.wire import shared
 from lca_bridge.wire.messages import pose_to_proto
 from lca_bridge.wire.package import read_package
@@ -179,6 +180,29 @@ def test_a_client_that_cannot_attach_gets_frames_inline(shared_client, avatar, r
 def test_odd_offers_are_refused(name, slots, stride):
     with pytest.raises(InvalidInputError):
         shared.SharedRegion.attach(name, slots, stride)
+
+
+@pytest.mark.parametrize(
+    "peer,local",
+    [
+        ("unix:", True),
+        ("unix:/run/lca.sock", True),
+        ("ipv4:127.0.0.1:5000", True),
+        ("ipv6:[::1]:5000", True),
+        ("ipv6:%5B::1%5D:5000", True),
+        ("ipv4:10.0.0.1:5000", False),
+        ("ipv4:128.127.0.1:5000", False),
+        ("ipv6:[2001:db8::1]:5000", False),
+        ("", False),
+    ],
+)
+def test_shared_memory_is_offered_on_this_machine_only(peer, local):
+    assert is_local(peer) is local
+
+
+def test_the_service_says_what_it_grants(shared_client):
+    features = set(shared_client.server_info().features)
+    assert {"SHARED_MEMORY", "PAYLOAD_CODEC_DELTA_ZSTD", "BAKE_FORMAT_USDZ", "MOVIE_FORMAT_MP4"} <= features
 
 
 def test_slots_that_were_not_lent_cannot_be_returned(shared_client, avatar):
