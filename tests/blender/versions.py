@@ -21,7 +21,7 @@ from types import ModuleType
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-MODULE_SECONDS = 300.0
+MODULE_SECONDS = 600.0
 INSTALL_SECONDS = 1800.0
 
 

@@ -168,7 +168,7 @@ def test_native_splat_attributes_are_stored(avatar, truth) -> None:
     assert data.attributes["rotation"].data_type == "QUATERNION"
     base = np.empty(len(truth.canonical.means) * 4, np.float32)
     attribute = data.attributes["radiance:base"]
-    attribute.data.foreach_get("color" if attribute.data_type == "FLOAT_COLOR" else "value", base)
+    attribute.data.foreach_get("color" if attribute.data_type == "FLOAT_COLOR" else "vector", base)
     assert np.allclose(base.reshape(-1, 4)[:, :3], truth.canonical.sh[:, 0], atol=1e-6)
     assert np.allclose(base.reshape(-1, 4)[:, 3], truth.canonical.opacities, atol=1e-6)
     scale = np.empty(len(truth.canonical.means) * 3, np.float32)
