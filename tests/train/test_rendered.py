@@ -11,6 +11,7 @@ import torch
 
 from lca_core.model.assemble import Corrector, canonical_gaussians
 from lca_core.model.config import PRESETS
+from lca_core.model.encoders import ExpressionEncoder
 from lca_core.model.inverse_texture import sample_views
 from lca_core.model.network import LCAModel
 from lca_core.model.references import References
@@ -236,3 +237,24 @@ def test_rendered_scores_fall_when_the_colours_are_wrong(setting, scenes) -> Non
     bad = render_scores(net, [mixed], (2,), 1, 32)
     assert good["n2/psnr"] > bad["n2/psnr"] + 3
     assert good["n2/iou"] == pytest.approx(bad["n2/iou"])
+
+
+def test_the_expression_encoder_learns_to_tell_faces_apart(setting) -> None:
+    """Bright against dark faces with opposite codes: it must not answer with their mean."""
+    torch.manual_seed(0)
+    encoder = ExpressionEncoder(TINY)
+    with torch.no_grad():
+        encoder.pyramid.stages[-1][0].bias.fill_(-30.0)  # where the hidden layer died without normalisation
+    mask = torch.ones(8, 1, 32, 32)
+    faces = torch.rand(8, 3, 32, 32) * 0.3
+    faces[::2, :, 16:] += 0.6
+    codes = torch.zeros(8, TINY.expression_dim)
+    codes[::2, 0] = 1.0
+    optimizer = torch.optim.Adam(encoder.parameters(), 3e-3)
+    for _ in range(60):
+        loss = (encoder(faces, mask) - codes).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    read = encoder(faces, mask).detach()[:, 0]
+    assert float(read[::2].min()) > float(read[1::2].max()) + 0.5

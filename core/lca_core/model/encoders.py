@@ -110,4 +110,6 @@ class ExpressionEncoder(nn.Module):
 
     def forward(self, faces: Tensor, masks: Tensor) -> Tensor:
         _, last = self.pyramid(centred(faces, masks))
-        return self.head(F.adaptive_avg_pool2d(last, 2).flatten(1))
+        pooled = F.adaptive_avg_pool2d(last, 2).flatten(1)
+        # Unnormalised, the hidden layer died in training: every face got the same code.
+        return self.head(F.layer_norm(pooled, pooled.shape[1:]))

@@ -23,6 +23,13 @@ def add_options(parser: argparse.ArgumentParser, phase: str) -> None:
     add("--out", type=Path, required=True, help="run folder; an existing run is continued")
     add("--config", default="lca-xs", help="lca-xs, lca-s (%(default)s)")
     add("--init", default="", required=phase == "posttrain", help="weights or state.pt to start from")
+    add(
+        "--reset",
+        action="append",
+        default=[],
+        metavar="PART",
+        help="start this part at random, e.g. expressions",
+    )
     add("--stage", choices=("a", "b", "c"), default=defaults["stage"], help="losses (%(default)s)")
     add("--time-budget", type=float, default=3600.0, metavar="S", help="seconds, over all resumptions")
     add("--max-steps", type=int, default=0, help="stop after so many steps (0 = no limit)")

@@ -46,7 +46,8 @@ class RunConfig:
         phase: ``pretrain`` or ``posttrain``; a label for the card, its defaults are those of the command.
         config: model preset. data: sources (``sources.open_people``). limit: people per source, 0 = all.
         stage: ``a``, ``b`` or ``c``. batch: people per micro-batch.
-        init: state.pt or .safetensors to start from; "" = random weights.
+        init: state.pt or .safetensors to start from; "" = random weights. reset: parts (name prefixes) that
+            start at random all the same.
         frames, rendered: target frames per person and people per micro-batch of rendered losses.
         texture_size: Gaussian grid of rendered losses; crop: window of stage C. dual: with correction branch.
     """
@@ -58,6 +59,7 @@ class RunConfig:
     stage: str = "a"
     batch: int = 2
     init: str = ""
+    reset: tuple[str, ...] = ()
     frames: int = 2
     rendered: int = 1
     texture_size: int = 256
@@ -69,10 +71,11 @@ class RunConfig:
             raise InvalidInputError(f"The loss stage is a, b or c, not {self.stage!r}.")
 
 
-def build(config_name: str, seed: int, init: str = "") -> LCAModel:
-    """A model to train: random weights fixed by the seed, or those of ``init``."""
+def build(config_name: str, seed: int, init: str = "", reset: tuple[str, ...] = ()) -> LCAModel:
+    """A model to train: random weights fixed by the seed, or those of ``init`` except the parts ``reset``."""
     torch.manual_seed(seed)
     model = LCAModel(preset(config_name))
+    fresh = {k: v.clone() for k, v in model.state_dict().items() if reset and k.startswith(reset)}
     if init.endswith(".safetensors"):
         given = load_model(path=Path(init))
         if given.config != model.config:
@@ -80,6 +83,7 @@ def build(config_name: str, seed: int, init: str = "") -> LCAModel:
         model.load_state_dict(given.state_dict())
     elif init:
         model.load_state_dict(read_state(Path(init))["ema"])
+    model.load_state_dict(fresh, strict=False)
     # Measured 1.3 x less CPU time for these convolutions.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
@@ -160,7 +164,7 @@ def train(
 ) -> Trainer:
     """Train, or continue the run in ``out``; returns the finished trainer."""
     world = world or World()
-    model = build(run.config, loop.seed, run.init)
+    model = build(run.config, loop.seed, run.init, run.reset)
     people = open_people(run.data, "train", loop.seed, run.limit)
     held = open_people(run.data[:1], "val", loop.seed, validation_people) if validation_people else None
     loss = make_loss(run, people, model, loop.seed, world.device)
@@ -202,8 +206,9 @@ def from_options(args: argparse.Namespace, phase: str) -> Trainer:
         return train(
             RunConfig(
                 phase=phase, config=args.config, data=tuple(args.data), limit=args.limit, stage=args.stage,
-                batch=args.batch, init=args.init, frames=args.frames, rendered=args.rendered,
-                texture_size=args.texture_size, crop=args.crop, dual=not args.single_branch,
+                batch=args.batch, init=args.init, reset=tuple(args.reset), frames=args.frames,
+                rendered=args.rendered, texture_size=args.texture_size, crop=args.crop,
+                dual=not args.single_branch,
             ),
             LoopConfig(
                 time_budget=args.time_budget, max_steps=args.max_steps, rate=args.rate,

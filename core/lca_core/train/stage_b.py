@@ -40,7 +40,7 @@ class StageBWeights:
     picture: ImageWeights = field(default_factory=ImageWeights)
     acap: float = 10.0
     asap: float = 0.1
-    code: float = 0.5
+    code: float = 5.0
     maps: StageAWeights = field(default_factory=lambda: StageAWeights(log_scale=0.5))
 
 
@@ -124,7 +124,7 @@ def person_terms(
         if options.dual:
             mapped = model.expression_map(frame.expression[None].to(device))
             read = model.expressions(*jittered(frame.face, frame.face_mask, rng, device))
-            out.setdefault("read", []).append((read - mapped.detach()).abs().mean())
+            out.setdefault("read", []).append((read - mapped.detach()).square().mean())
             correction = model.correct_code(
                 one,
                 frame.pose[None].to(device),
