@@ -114,6 +114,13 @@ def test_a_client_that_attaches_and_dies_leaves_the_segment(tmp_path):
 
 
 @linux
+def test_a_region_that_is_forgotten_leaves_no_name():
+    name = shared.SharedRegion.create(1, 100).name
+    gc.collect()
+    assert not (Path("/dev/shm") / name).exists()
+
+
+@linux
 def test_a_client_that_never_answers_leaves_nothing(shared_service, avatar):
     before = regions()
     output = pb.OutputSpec(gaussians=pb.GaussianOutput(encoding=1, prefer_shared_memory=True))

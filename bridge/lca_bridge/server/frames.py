@@ -194,9 +194,8 @@ class GaussianFrames(_Frames):
         super().__init__(evaluators, evaluator, live)
         encoding, codec = granted(output)
         self.layout: Layout = make_layout(encoding, evaluator.gaussian_count, evaluator.sh_bands)
-        self._encoder = FrameEncoder(self.layout, codec, packer=best_packer())
         self._packer = best_packer()
-        self._static = any(a.is_static for a in self.layout.attributes)
+        self._encoder = FrameEncoder(self.layout, codec, packer=self._packer)
         self._memory: SharedRegion | None = None
         self._attached, self._generation, self._free = False, 0, list(range(credit))
         size = self.layout.decoded_size(True)

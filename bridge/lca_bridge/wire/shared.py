@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import sys
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,7 +36,9 @@ class SharedRegion:
 
     def __init__(self, name: str, memory: mmap.mmap, slots: int, stride: int, owner: bool) -> None:
         self.name, self.slots, self.stride = name, slots, stride
-        self._memory, self._owner, self._linked = memory, owner, owner
+        self._memory = memory
+        # Also when the region is dropped without a word, as by a call that ends while it is being made.
+        self._linked = weakref.finalize(self, _unlink, name) if owner else None
         self._bytes = np.frombuffer(memory, np.uint8, slots * stride)
 
     @staticmethod
@@ -92,10 +95,8 @@ class SharedRegion:
 
     def unlink(self) -> None:
         """Remove the name; who has mapped the region keeps it. Idempotent, the service's side."""
-        if self._linked:
-            self._linked = False
-            with suppress(OSError):
-                _unlink(self.name)
+        if self._linked is not None:
+            self._linked()  # runs once
 
     def close(self) -> None:
         """Let go; arrays given out before stay valid, the memory goes with the last of them."""
@@ -142,7 +143,8 @@ def _unlink(name: str) -> None:
     if sys.platform != "win32":
         import _posixshmem
 
-        _posixshmem.shm_unlink(f"/{name}")
+        with suppress(OSError):
+            _posixshmem.shm_unlink(f"/{name}")
 
 
 def sweep_regions() -> int:
