@@ -169,8 +169,8 @@ def test_shards_come_back_equal_and_repeat(drawn: tuple[str, list[dict[str, Any]
     assert one.read_bytes() == two.read_bytes() and not list(tmp_path.glob("*.part"))
     back = list(shards.read_shards(one))
     for a, b in zip(samples, back, strict=True):
-        assert json.loads(a.pop("meta")) == json.loads(b.pop("meta")) and same(a, b)
-        a["meta"] = json.dumps({})
+        assert json.loads(a["meta"]) == json.loads(b["meta"])
+        assert same({**a, "meta": ""}, {**b, "meta": ""})
     with tarfile.open(one) as tar:  # the form that WebDataset readers expect
         names = tar.getnames()
     assert all(n.split(".")[1] in ("json", "npz") for n in names) and len(names) == 8

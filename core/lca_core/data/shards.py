@@ -30,7 +30,7 @@ def pack(sample: Sample) -> list[tuple[str, bytes]]:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as pack_file:
         for name in sorted(k for k in sample if k not in ("__key__", "meta")):
             array = io.BytesIO()
-            np.lib.format.write_array(array, np.ascontiguousarray(sample[name]), allow_pickle=False)
+            np.lib.format.write_array(array, np.asarray(sample[name], order="C"), allow_pickle=False)
             pack_file.writestr(zipfile.ZipInfo(f"{name}.npy"), array.getvalue(), zipfile.ZIP_DEFLATED, 1)
     meta = json.dumps(json.loads(sample["meta"]), sort_keys=True).encode()
     return [(f"{sample['__key__']}.json", meta), (f"{sample['__key__']}.npz", buffer.getvalue())]
