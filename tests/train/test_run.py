@@ -242,3 +242,19 @@ def test_sets_become_training_people_under_one_light(kind) -> None:
     if kind == "studio":
         assert np.array_equal(sample["pose"][0], sample["pose"][1])
         assert not np.array_equal(sample["pose"][0], sample["pose"][2])
+
+
+def test_lca_train_prints_what_it_wrote(folder, tmp_path, capsys) -> None:
+    from lca_bridge.cli.main import main
+
+    out = tmp_path / "run"
+    options = [str(x) for x in (*COMMON, "--data", folder, "--out", out, "--max-steps", 1, "--json")]
+    assert main(["train", "pretrain", *options]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["steps"] == 1 and Path(told["weights"]).exists()
+    # Post-training has to start from something, and says so instead of starting at random.
+    with pytest.raises(SystemExit):
+        main(["train", "posttrain", *options])
+    assert (
+        main(["train", "pretrain", *options[:-3], "--max-steps", "1", "--init", str(tmp_path / "no.pt")]) != 0
+    )
