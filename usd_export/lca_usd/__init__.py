@@ -4,7 +4,18 @@ Reads packages through `lca_bridge.wire`; needs usd-core and numpy, never torch.
 files.
 """
 
+from lca_usd.baked import export_baked
 from lca_usd.export import PRESETS, ExportReport, UsdInvalidError, export_shot, export_usd
+from lca_usd.motion import frame_of
 from lca_usd.ply import export_ply
 
-__all__ = ["PRESETS", "ExportReport", "UsdInvalidError", "export_ply", "export_shot", "export_usd"]
+__all__ = [
+    "PRESETS",
+    "ExportReport",
+    "UsdInvalidError",
+    "export_baked",
+    "export_ply",
+    "export_shot",
+    "export_usd",
+    "frame_of",
+]

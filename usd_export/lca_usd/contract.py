@@ -14,6 +14,7 @@ from pxr import Plug, Sdf, Usd
 
 SCHEMA = "LcaSplatDeformAPI"
 VERSION = 1
+VERSION_KEY = "lca:deform:version"
 SCHEMA_FOLDER = Path(__file__).parent / "schema"
 
 TEXT = (
@@ -39,7 +40,7 @@ def apply_contract(prim: Usd.Prim, degree: int) -> None:
             name, Sdf.ValueTypeNames.Token, custom=False, variability=Sdf.VariabilityUniform
         ).Set(token)
         prim.SetCustomDataByKey(name, token)
-    prim.SetCustomDataByKey("lca:deform:version", VERSION)
+    prim.SetCustomDataByKey(VERSION_KEY, VERSION)
     prim.SetCustomDataByKey("lca:deform:contract", TEXT)
 
 

@@ -165,7 +165,7 @@ def export_usd(
         sidecars = write_sidecars(asset.splats, layout.sidecars, work, _stem(target))
         files = _write_asset(asset, layout, _stage_name(target), work, sidecars)
         mesh_bytes = _mesh_bytes(asset, layout, files, work)
-        notes = _validated(work / _stage_name(target))
+        notes = validated(work / _stage_name(target))
         unwrapped = sum(files.values())
         files = _wrapped(target, work, files)
     return _report(target, preset, files, (unwrapped, mesh_bytes), asset, layout, 0, notes, sidecars)
@@ -211,7 +211,7 @@ def export_shot(
             files = _pack(work, _stage_name(target), list(files))
         # The shot layer drives both; it counts as rig.
         mesh_bytes = _mesh_bytes(asset, layout, files, work) + shot_bytes
-        notes = _validated(work / _stage_name(target))
+        notes = validated(work / _stage_name(target))
         unwrapped = sum(files.values())
         files = _wrapped(target, work, files)
     return _report(target, preset, files, (unwrapped, mesh_bytes), asset, layout, len(clip), notes, sidecars)
@@ -335,7 +335,8 @@ def _stem(target: Path) -> str:
     return Path(_stage_name(target)).stem
 
 
-def _validated(path: Path) -> tuple[Issue, ...]:
+def validated(path: Path) -> tuple[Issue, ...]:
+    """Findings about a finished export that are no errors; raises UsdInvalidError when some are."""
     issues = validate(path)
     errors = [issue for issue in issues if issue.severity == ERROR]
     if errors:

@@ -1,7 +1,7 @@
 """Motion in, UsdSkel channels out: local quaternions, joint offsets and shape weights for every frame.
 
-Any object with the fields of :class:`MotionLike` serves (the core's `Motion` does), or the path of an
-``.npz`` with the same arrays. Joint maths is that of `lca_bridge.wire.skin`, so USD and every other client
+Any object with the fields of :class:`MotionLike` serves (the core's `Motion` does), or the path of a motion
+file. Joint maths is that of `lca_bridge.wire.skin`, so USD and every other client
 pose alike.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from lca.errors import InvalidInputError, MediaUnreadableError, NotFoundError
+from lca.errors import InvalidInputError
+from lca.motion import read_motion as read_motion_file
 from lca_bridge.wire.skin import local_rotations, quaternions
 from lca_usd.asset import F32, Asset
 
@@ -84,19 +84,22 @@ def rest_clip() -> Clip:
 
 
 def read_motion(source: str | os.PathLike[str] | MotionLike) -> Clip:
-    """Check a motion, or read one from an ``.npz``.
-
-    The file holds ``joint_rotations`` (T,55,3) (or ``poses`` (T,165), as SMPL-X tools write it) and
-    optionally ``fps`` (``mocap_frame_rate``), ``translation`` (``trans``), ``arkit`` (T,52) and ``gaze``
-    (T,2,2).
+    """Check a motion, or read one from any file that :func:`lca.motion.read_motion` knows.
 
     Raises:
-        NotFoundError, MediaUnreadableError: no such file, or not an ``.npz``.
+        NotFoundError: no such file.
         InvalidInputError: ``BAD_MOTION``; wrong shapes, no frames, a rate that is not positive, or not
             finite.
     """
     if isinstance(source, (str, os.PathLike)):
-        fields = _read_npz(Path(source))
+        found = read_motion_file(source)
+        fields = {
+            "fps": found.fps,
+            "translation": found.translation,
+            "joint_rotations": found.poses,
+            "arkit": found.arkit,
+            "gaze": found.gaze,
+        }
     else:
         fields = {
             name: getattr(source, name) for name in ("fps", "translation", "joint_rotations", "arkit", "gaze")
@@ -119,6 +122,30 @@ def read_motion(source: str | os.PathLike[str] | MotionLike) -> Clip:
     return Clip(fps, checked[1], checked[0], checked[2], checked[3])
 
 
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a clip, for :func:`lca_usd.ply.export_ply`."""
+
+    translation: F32
+    joint_rotations: F32
+    arkit: F32
+    gaze: F32
+
+
+def frame_of(source: str | os.PathLike[str] | MotionLike, number: int) -> Frame:
+    """Frame ``number`` of a motion; negative numbers count from the end.
+
+    Raises:
+        InvalidInputError: there is no such frame; what :func:`read_motion` raises.
+    """
+    clip = read_motion(source)
+    if not -len(clip) <= number < len(clip):
+        raise InvalidInputError(f"The motion has {len(clip)} frames; there is no frame {number}.")
+    return Frame(
+        clip.translation[number], clip.joint_rotations[number], clip.arkit[number], clip.gaze[number]
+    )
+
+
 def skel_frames(asset: Asset, clip: Clip) -> SkelFrames:
     """Evaluate a clip for one avatar. Consecutive quaternions lie in one hemisphere, so readers may
     interpolate."""
@@ -137,32 +164,6 @@ def skel_frames(asset: Asset, clip: Clip) -> SkelFrames:
         weights = np.concatenate([weights, asset.pose_map.weights(matrices)], axis=1)
         names += asset.pose_map.names
     return SkelFrames(rotations, translations, weights, names, matrices)
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise NotFoundError(f"There is no motion file {path.name!r}.", reason="FILE_NOT_FOUND")
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            found = {key: data[key] for key in data.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise MediaUnreadableError(
-            f"{path.name} is not a readable .npz motion ({error}). Save it with numpy.savez."
-        ) from error
-
-    def first(*names: str) -> Any:
-        return next((found[name] for name in names if name in found), None)
-
-    rotations = first("joint_rotations", "poses")
-    if rotations is None:
-        raise _bad(f"{path.name} has neither joint_rotations nor poses, only {sorted(found)}")
-    return {
-        "joint_rotations": rotations,
-        "translation": first("translation", "trans", "transl"),
-        "arkit": first("arkit"),
-        "gaze": first("gaze"),
-        "fps": first("fps", "mocap_frame_rate", "mocap_framerate"),
-    }
 
 
 def _bad(why: str) -> InvalidInputError:

@@ -89,6 +89,16 @@ def define_splats(
     return prim
 
 
+def define_rigid_splats(stage: Usd.Stage, path: str, splats: Splats, precision: Precision) -> Usd.Prim:
+    """Splats at ``path`` with data, colour space and extent, but neither skin nor shapes."""
+    prim = stage.DefinePrim(path, "ParticleField3DGaussianSplat")
+    _author_data(prim, splats, precision)
+    _author_colour_space(prim)
+    low, high = splat_bounds(splats.means, splats.scales)
+    prim.CreateAttribute("extent", Sdf.ValueTypeNames.Float3Array, False).Set(arrays.bounds(low, high))
+    return prim
+
+
 def _author_data(prim: Usd.Prim, splats: Splats, precision: Precision) -> None:
     types = Sdf.ValueTypeNames
     name, half = "radiance:sphericalHarmonicsCoefficients", precision.sh

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ def avatar_name(text: str) -> str:
 def create(args: argparse.Namespace) -> int:
     """Upload, create, watch; Ctrl-C cancels the job."""
     parameters = _parameters(args.set)
+    if args.refine:
+        parameters.setdefault("refine_seconds", f"{args.refine:g}")
+    seconds: dict[str, float] = {}
     with client_for(args) as client, progress_bar(args.json) as advance:
         clips = [_upload(client, Path(clip), advance) for clip in args.clips]
         job = client.create_avatar(
@@ -32,7 +37,7 @@ def create(args: argparse.Namespace) -> int:
             parameters=parameters,
         )
         try:
-            result = _follow(client, job.name, advance)
+            result = _follow(client, job.name, advance, seconds)
         except KeyboardInterrupt:
             with suppress(LcaError):
                 client.cancel_job(job.name)
@@ -41,6 +46,7 @@ def create(args: argparse.Namespace) -> int:
         avatar = client.get_avatar(result)
         saved = client.download(avatar.name, args.out) if args.out else None
     facts = message_dict(avatar) | ({"file": str(saved)} if saved else {})
+    facts["seconds"] = {stage: round(value, 2) for stage, value in seconds.items()}
     if args.json:
         print_json(facts)
     else:
@@ -48,6 +54,7 @@ def create(args: argparse.Namespace) -> int:
             f"{avatar.name}: {avatar.stats.gaussian_count} Gaussians"
             + (f", saved to {saved}" if saved else "")
         )
+        print("  ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items()))
     return 0
 
 
@@ -61,11 +68,20 @@ def _upload(client: LcaClient, path: Path, advance: Advance) -> str:
     return client.upload(path, lambda done, size: advance(f"upload {path.name}", done / size, None)).name
 
 
-def _follow(client: LcaClient, job_name: str, advance: Advance) -> str:
+def _follow(
+    client: LcaClient, job_name: str, advance: Advance, seconds: dict[str, float] | None = None
+) -> str:
+    """Wait for a job; ``seconds`` receives the wall time of every stage, in order ("encode" is the
+    network)."""
     from lca.v1 import job_pb2
 
+    stage, since = "waiting", time.monotonic()
     for job in client.watch_job(job_name):
         progress = job.progress
+        now = time.monotonic()
+        if seconds is not None:
+            seconds[stage] = seconds.get(stage, 0.0) + now - since
+            stage, since = progress.stage or stage, now
         left = progress.remaining_estimate.ToTimedelta().total_seconds()
         known = left if progress.HasField("remaining_estimate") else None
         advance(f"{progress.stage} {progress.message}".strip() or "waiting", progress.fraction, known)
@@ -75,9 +91,25 @@ def _follow(client: LcaClient, job_name: str, advance: Advance) -> str:
 
 
 def import_file(args: argparse.Namespace) -> int:
-    """Upload a package and store it."""
+    """Store an avatar file, or what a USD asset of ours holds (``import usd FILE``)."""
+    if args.file[0] == "usd" and len(args.file) == 2:
+        from lca_bridge.cli.scene import rebuild
+
+        if args.out:
+            return rebuild(args.file[1], Path(args.out), args.json)
+        with tempfile.TemporaryDirectory(prefix="lca-import-") as folder:
+            made = Path(folder) / f"{Path(args.file[1]).name.partition('.')[0] or 'avatar'}.lca"
+            rebuild(args.file[1], made, None)
+            return _store(args, made)
+    if len(args.file) != 1 or args.out:
+        raise InvalidInputError("Give one .lca file, or: lca import usd FILE [--out FILE.lca].")
+    return _store(args, Path(args.file[0]))
+
+
+def _store(args: argparse.Namespace, package: Path) -> int:
+    """Upload a package and register it as an avatar."""
     with client_for(args) as client, progress_bar(args.json) as advance:
-        upload = _upload(client, Path(args.file), advance)
+        upload = _upload(client, package, advance)
         try:
             avatar = client.import_avatar(upload, display_name=args.name, avatar_id=args.id)
         except LcaError:

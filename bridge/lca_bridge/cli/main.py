@@ -89,7 +89,8 @@ def build_parser() -> argparse.ArgumentParser:
     create.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="creation parameter")
 
     imported = add("import", "store an .lca file as an avatar", _lazy("avatars", "import_file"), True)
-    imported.add_argument("file")
+    imported.add_argument("file", nargs="+", metavar="FILE", help="FILE.lca, or: usd FILE --out FILE.lca")
+    imported.add_argument("-o", "--out", help="usd: the avatar file to write, instead of storing it")
     imported.add_argument("--name", default="", help="display name")
     imported.add_argument("--id", default="", help="avatar id")
 
@@ -128,11 +129,10 @@ def build_parser() -> argparse.ArgumentParser:
     motion.add_argument("--tracks", metavar="TRACKS", help="tracks.npz or tracker:NAME, docs/tracks.md")
     motion.add_argument("--seed", type=int, default=0)
 
-    export = add("export", "write other formats", _lazy("show", "export"), True)
-    export.add_argument("format", choices=("usd", "ply"))
-    export.add_argument("avatar", help="avatar name or .lca file")
-    export.add_argument("out")
-    export.add_argument("--preset", default="usd", help="USD preset (%(default)s)")
+    from lca_bridge.cli import scene
+
+    scene.add_export(add("export", "write other formats", _lazy("scene", "export"), True))
+    scene.add_usd(add("usd", "validate USD files, import ours", _lazy("scene", "validate")))
 
     add("doctor", "check what this installation can do", _lazy("doctor", "doctor"))
     add("warmup", "compile the fast paths once", _lazy("doctor", "warmup"))

@@ -113,18 +113,3 @@ def write_movie(path: Path, frames: Iterable[np.ndarray], fps: float, width: int
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
-
-
-def export(args: argparse.Namespace) -> int:
-    """USD or PLY."""
-    import lca_usd
-
-    with package_file(args) as path:
-        if args.format == "usd":
-            report = lca_usd.export_usd(path, args.out, preset=args.preset)
-            files, text = report.files, report.summary()
-        else:
-            lca_usd.export_ply(path, args.out)
-            files, text = {Path(args.out).name: Path(args.out).stat().st_size}, str(args.out)
-    print_json({"out": str(args.out), "files": files}) if args.json else print(text)
-    return 0

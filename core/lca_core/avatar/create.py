@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 from lca.errors import InvalidInputError
-from lca_core.avatar.avatar import Avatar, Canonical, Relight, Skinning, WeightsInfo
+from lca_core.avatar.avatar import Avatar, Canonical, Skinning, WeightsInfo
 from lca_core.avatar.bake import bake
 from lca_core.avatar.correctives import distill
 from lca_core.avatar.live import NetworkCorrection
 from lca_core.avatar.proxy import build_proxy
+from lca_core.avatar.rebuild import lambert_transfer
 from lca_core.avatar.refine import RefineOptions, photos_of, refine
 from lca_core.avatar.skinning import snap_weights
 from lca_core.body.model import BodyModel
@@ -30,7 +31,7 @@ from lca_core.model.checkpoint import load_model
 from lca_core.model.network import LCAModel
 from lca_core.model.references import prepare_references
 from lca_core.progress import Progress, ProgressCallback
-from lca_core.splat.harmonics import C0, sh_basis
+from lca_core.splat.harmonics import C0
 
 if TYPE_CHECKING:
     from lca_core.capture import Capture
@@ -52,7 +53,8 @@ class CreateOptions:
             60,000 Gaussians.
         focal_px: focal length in pixels when known; height_m: the person's height when known.
         inputs_licence: what the person in the clip allows; stored in the file.
-        refine_seconds: time for a fit to the reference frames afterwards, 2 to 900; 0 leaves it out. A fit that
+        refine_seconds: time for a fit to the reference frames afterwards, 2 to 900; 0 leaves it out. A fit
+            that
             makes a kept-back frame worse is thrown away (``lca_core.avatar.refine``).
     """
 
@@ -170,7 +172,7 @@ def create_avatar(
         skinning=Skinning(made.joints, np.asarray(body.parents, np.int32), indices, weights),
         correctives=correctives,
         network={"identity_map": made.identity_map.astype(np.float16)},
-        relight=_relight(made, canonical),
+        relight=lambert_transfer(made.albedo, canonical.quats),
         proxy=build_proxy(body, rest[0].numpy(), canonical, _texture(made)),
         thumbnail=np.zeros((1, 1, 3), np.uint8),
         provenance={
@@ -212,19 +214,6 @@ def _canonical(made: CanonicalGaussians, correction: NetworkCorrection) -> Canon
         texel=made.texel,
         uv_size=made.uv_size,
     )
-
-
-def _relight(made: CanonicalGaussians, canonical: Canonical) -> Relight:
-    """Linear albedo and the unoccluded Lambert transfer of each Gaussian's normal (Ramamoorthi and Hanrahan
-    2001).
-    """
-    srgb = made.albedo.astype(np.float64)
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    w, x, y, z = canonical.quats.T
-    normals = np.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], axis=1)
-    basis = sh_basis(2, torch.from_numpy(normals.astype(np.float32))).numpy()
-    lobes = np.array([np.pi] + [2 * np.pi / 3] * 3 + [np.pi / 4] * 5, np.float32)
-    return Relight(linear.astype(np.float32), (basis * lobes).astype(np.float32))
 
 
 def _texture(made: CanonicalGaussians) -> np.ndarray:
