@@ -138,7 +138,11 @@ def synthetic_clip(path: Path, truth: Truth) -> dict[str, Any]:
     motion = capture_motion(path, person=given, max_frames=min(len(truth.pose), MOTION_FRAMES))
     at = np.abs(truth.seconds[None] - motion.timestamps[:, None]).argmin(1)
     names = ("jawOpen", "eyeBlinkLeft", "eyeBlinkRight")
-    columns = [(motion.expression[:, k], truth.expression[at][:, k]) for k in (ARKIT_INDEX[n] for n in names)]
+    # Motion lies on an even grid between the frames; speech is fast, so truth is read at those very times.
+    columns = [
+        (motion.expression[:, k], np.interp(motion.timestamps, truth.seconds, truth.expression[:, k]))
+        for k in (ARKIT_INDEX[n] for n in names)
+    ]
     moving, real = joints(given.betas, motion.pose), joints(truth.betas, truth.pose[at])
     return {
         "person": path.stem,

@@ -29,3 +29,19 @@ def body():
     from lca_core.body.model import BodyModel
 
     return BodyModel.load()
+
+
+FRAMES = 40
+
+
+@pytest.fixture(scope="session")
+def captured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """(shipped clip, motion file of ``FRAMES`` frames, preview) of one run of ``lca capture``."""
+    from lca_bridge.cli.main import main
+    from lca_core.data.sample_clip import sample_clip_path
+
+    folder = tmp_path_factory.mktemp("motion")
+    clip, out, preview = sample_clip_path(), folder / "motion.npz", folder / "preview.mp4"
+    command = ["capture", str(clip), "-o", str(out), "--frames", str(FRAMES), "--preview", str(preview)]
+    assert main([*command, "--height", "1.82", "--json"]) == 0
+    return clip, out, preview

@@ -20,18 +20,6 @@ from lca_core.capture.motion import smooth_rotations
 FRAMES = 40
 
 
-@pytest.fixture(scope="module")
-def captured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """(clip, motion file, preview) of one run of the command."""
-    from lca_core.data.sample_clip import sample_clip_path
-
-    folder = tmp_path_factory.mktemp("motion")
-    clip, out, preview = sample_clip_path(), folder / "motion.npz", folder / "preview.mp4"
-    command = ["capture", str(clip), "-o", str(out), "--frames", str(FRAMES), "--preview", str(preview)]
-    assert main([*command, "--height", "1.82", "--json"]) == 0
-    return clip, out, preview
-
-
 def test_file_loads_as_a_motion_with_its_camera(captured) -> None:
     _, out, _ = captured
     motion = Motion.load(out)

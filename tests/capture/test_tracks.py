@@ -11,6 +11,7 @@ from capture_synthetic import Truth, make_truth, procrustes_error
 from scipy.spatial.transform import Rotation
 
 from lca.errors import InvalidInputError, LcaError, PreconditionError
+from lca_core.body.names import JOINT_PARENTS
 from lca_core.capture import capture_clip
 from lca_core.capture.decode import Clip
 from lca_core.capture.fit import TRACKED_WEIGHTS, fit_body
@@ -211,3 +212,39 @@ def test_installed_tracker_is_found_run_and_checked(truth, tmp_path: Path, track
 def test_trackers_that_cannot_start_say_so_before_decoding(trackers, name: str, why: str) -> None:
     with pytest.raises(LcaError, match=why):
         capture_clip("no such clip.mp4", tracks=f"tracker:{name}")
+
+
+def write_smplx_model(folder: Path, joints: np.ndarray) -> None:
+    """A model file with the official keys and sizes whose joints at rest are ``joints`` [55,3]."""
+    count, faces = 10475, np.zeros((20908, 3), np.uint32)
+    template = np.zeros((count, 3), np.float32)
+    template[:55] = joints
+    regressor = np.zeros((55, count), np.float32)
+    regressor[np.arange(55), np.arange(55)] = 1
+    weights = np.zeros((count, 55), np.float32)
+    weights[:, 0] = 1
+    (folder / "smplx").mkdir()
+    np.savez(
+        folder / "smplx" / "SMPLX_NEUTRAL.npz",
+        v_template=template,
+        shapedirs=np.zeros((count, 3, 20), np.float32),
+        posedirs=np.zeros((count, 3, 486), np.float32),
+        J_regressor=regressor,
+        weights=weights,
+        kintree_table=np.array([JOINT_PARENTS, range(55)], np.int64),
+        f=faces,
+        lmk_faces_idx=np.zeros(51, np.int64),
+        lmk_bary_coords=np.full((51, 3), 1 / 3),
+        **{f"hands_components{s}": np.eye(45) for s in "lr"},
+        **{f"hands_mean{s}": np.zeros(45) for s in "lr"},
+    )
+
+
+def test_official_model_files_load_through_the_extra(truth, body, tmp_path: Path) -> None:
+    """With our own rest skeleton in a file of that shape, the package's joints equal ours."""
+    pytest.importorskip("smplx")
+    write_smplx_model(tmp_path, body.joint_template.numpy())
+    own = from_smplx(smplx_values(truth), truth.size)
+    official = from_smplx(smplx_values(truth), truth.size, model_path=tmp_path)
+    np.testing.assert_allclose(official.joints3d, own.joints3d, atol=2e-3)
+    assert official.joint_names == own.joint_names
