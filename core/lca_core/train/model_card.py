@@ -285,9 +285,7 @@ def rendered_section(
     )
 
 
-def score_test(
-    weights: Path, data: Path, limit: int = 24, views: Sequence[int] = (1, 2, 4)
-) -> dict[str, float]:
+def score_test(weights: Path, data: Path, limit: int = 24, views: Sequence[int] = (1, 4)) -> dict[str, float]:
     """Scores of a weight file on people of the test split in ``data``: in UV space and (keys ``render/``)
     rendered; ``people`` says how many."""
     people, model = SampleFolder(data, "test"), load_model(path=weights)
