@@ -16,17 +16,27 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="protocol", required=True, metavar="PROTOCOL")
     real = kinds.add_parser("real", help="views of real people that the avatar was not made from")
     what = real.add_mutually_exclusive_group()
-    what.add_argument("--set", choices=("dev",), help="the development subjects of the sample media (default)")
+    what.add_argument(
+        "--set", choices=("dev",), help="the development subjects of the sample media (default)"
+    )
     what.add_argument("--dir", help="a folder with one sub-folder of photographs per person")
-    real.add_argument("--refine", type=float, default=30.0, metavar="SECONDS", help="time of the fit (%(default)s)")
-    real.add_argument("--workers", type=int, default=0, help="people at the same time (default: one per core)")
+    real.add_argument(
+        "--refine", type=float, default=30.0, metavar="SECONDS", help="time of the fit (%(default)s)"
+    )
+    real.add_argument(
+        "--workers", type=int, default=0, help="people at the same time (default: one per core)"
+    )
     synthetic = kinds.add_parser("synthetic", help="held-out synthetic people with exact truth")
     synthetic.add_argument("--people", type=int, default=2, help="people per cell (%(default)s)")
-    synthetic.add_argument("--workers", type=int, default=0, help="people at the same time (default: one per core)")
+    synthetic.add_argument(
+        "--workers", type=int, default=0, help="people at the same time (default: one per core)"
+    )
     for kind in (real, synthetic):
         kind.add_argument("--json", action="store_true", help="print JSON")
         kind.add_argument("-o", "--out", help="FILE.json, with tables and pictures beside it, or a folder")
-        kind.add_argument("--weights", default="lca-xs", help="shipped weights or FILE.safetensors (%(default)s)")
+        kind.add_argument(
+            "--weights", default="lca-xs", help="shipped weights or FILE.safetensors (%(default)s)"
+        )
         kind.add_argument("--seed", type=int, default=0)
 
 
@@ -91,9 +101,7 @@ def _synthetic(args: argparse.Namespace) -> int:
     from lca_core.evaluate.synthetic import CELLS, SyntheticOptions, evaluate_synthetic, markdown
 
     place = _place(args.out)
-    options = SyntheticOptions(
-        people=args.people, weights=args.weights, workers=args.workers, seed=args.seed
-    )
+    options = SyntheticOptions(people=args.people, weights=args.weights, workers=args.workers, seed=args.seed)
     report, pictures = evaluate_synthetic(options, _say)
     if place:
         from lca_core.evaluate.sheets import save

@@ -1,8 +1,8 @@
 """Alignment: where exactly does a photograph show this avatar?
 
-In: an avatar and a photograph with a first guess of pose and camera. Out: the photograph with body pose, place and focal
-length corrected so that the rendered avatar lies on the person. Nothing of the avatar changes: evaluation uses it to
-place held-out photographs, the same way for every method.
+In: an avatar and a photograph with a first guess of pose and camera. Out: the photograph with body pose,
+place and focal length corrected so that the rendered avatar lies on the person. Nothing of the avatar
+changes: evaluation uses it to place held-out photographs, the same way for every method.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ HEIGHT = 280
 STEPS = 60
 
 
-def picture_loss(image: torch.Tensor, alpha: torch.Tensor, truth: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def picture_loss(
+    image: torch.Tensor, alpha: torch.Tensor, truth: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
     """L1 of colour over black and of coverage, per pixel of the person."""
     area = mask.sum().clamp(min=1.0)
     return (image - truth).abs().sum() / (3 * area) + 0.5 * (alpha - mask).abs().sum() / area
@@ -28,14 +30,15 @@ def picture_loss(image: torch.Tensor, alpha: torch.Tensor, truth: torch.Tensor, 
 
 def prior(place: Placement) -> torch.Tensor:
     """Penalty of a placement's distance from the first guess."""
-    return sum(
-        (PRIOR[name] * getattr(place, name).square().sum() for name in PRIOR), torch.zeros(())
-    )
+    return sum((PRIOR[name] * getattr(place, name).square().sum() for name in PRIOR), torch.zeros(()))
 
 
 def groups(place: Placement, scale: float = 1.0) -> list[dict]:
     """Adam groups of a placement."""
-    return [{"params": [getattr(place, name).requires_grad_()], "lr": rate * scale} for name, rate in RATES.items()]
+    return [
+        {"params": [getattr(place, name).requires_grad_()], "lr": rate * scale}
+        for name, rate in RATES.items()
+    ]
 
 
 def align(avatar: Avatar, photo: Photo, steps: int = STEPS, height: int = HEIGHT) -> Photo:
@@ -55,8 +58,8 @@ def align(avatar: Avatar, photo: Photo, steps: int = STEPS, height: int = HEIGHT
         optimiser.zero_grad()
         image, alpha = fitted.draw(0, change, place)
         loss = picture_loss(image, alpha, truth, mask) + prior(place)
-        if float(loss) < best:
-            best = float(loss)
+        if float(loss.detach()) < best:
+            best = float(loss.detach())
             kept = Placement(*(p.detach().clone() for p in place.parameters()))
         loss.backward()
         optimiser.step()

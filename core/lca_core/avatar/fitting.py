@@ -1,8 +1,8 @@
 """A posable avatar that gradients flow through: what refinement and alignment to photographs stand on.
 
-In: an avatar and photographs with their cameras and pose frames. Out: differentiable renders of the avatar in those
-photographs. The correctives of every frame are computed once and stay fixed (the correction branch is frozen); skinning
-blends the same four influences as everywhere (docs/avatar-file.md), here in torch.
+In: an avatar and photographs with their cameras and pose frames. Out: differentiable renders of the avatar
+in those photographs. The correctives of every frame are computed once and stay fixed (the correction branch
+is frozen); skinning blends the same four influences as everywhere (docs/avatar-file.md), here in torch.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Photo:
 
 @dataclass
 class Change:
-    """What a fit adds to the canonical Gaussians: means (N,3) m, log_scales (N,3), logits (N,1) of the opacity,
-    colors (N,3) sRGB."""
+    """What a fit adds to the canonical Gaussians: means (N,3) m, log_scales (N,3), logits (N,1) of the
+    opacity, colors (N,3) sRGB."""
 
     means: Tensor
     log_scales: Tensor
@@ -83,8 +83,8 @@ class Change:
 
 @dataclass
 class Placement:
-    """Correction of where a photograph shows the person: root (3,) and joints (21,3) axis-angle, shift (3,) m, zoom (1,)
-    log of the focal length."""
+    """Correction of where a photograph shows the person: root (3,) and joints (21,3) axis-angle, shift (3,)
+    m, zoom (1,) log of the focal length."""
 
     root: Tensor
     joints: Tensor

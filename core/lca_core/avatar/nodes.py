@@ -1,7 +1,7 @@
 """A coarse cage for a fit: a few hundred nodes on the body carry smooth changes of many Gaussians.
 
-What no photograph shows follows its neighbours, because a node moves all Gaussians around it. Nodes are placed by
-farthest-point sampling on the canonical means; each Gaussian mixes its nearest ones.
+What no photograph shows follows its neighbours, because a node moves all Gaussians around it. Nodes are
+placed by farthest-point sampling on the canonical means; each Gaussian mixes its nearest ones.
 """
 
 from __future__ import annotations
@@ -34,12 +34,15 @@ class _Product(torch.autograd.Function):
 class Cage:
     """Nodes of N points.
 
+    Args:
+        points: (N,3). nodes: (M,) indices of the points that are nodes.
+
     Attributes:
         nodes: (M,) indices of the points that are nodes. matrix: (N,M) sparse float32, rows sum to 1.
     """
 
-    def __init__(self, points: NDArray[np.floating], count: int) -> None:
-        self.nodes = farthest(points, min(count, len(points)))
+    def __init__(self, points: NDArray[np.floating], nodes: NDArray[np.int64]) -> None:
+        self.nodes = nodes
         near = min(NEAREST, len(self.nodes))
         distance, index = cKDTree(points[self.nodes]).query(points, near)
         distance, index = distance.reshape(len(points), near), index.reshape(len(points), near)
@@ -54,7 +57,9 @@ class Cage:
         # Springs between nodes that share Gaussians: neighbours should change alike.
         links = (self._transposed @ self.matrix).tocoo()
         upper = links.row < links.col
-        strength = links.data[upper] / max(float(links.data[upper].mean()), 1e-9) if upper.any() else links.data[:0]
+        strength = (
+            links.data[upper] / max(float(links.data[upper].mean()), 1e-9) if upper.any() else links.data[:0]
+        )
         self.springs = torch.from_numpy(np.stack([links.row[upper], links.col[upper]]).astype(np.int64))
         self.strength = torch.from_numpy(np.minimum(strength, 4.0).astype(np.float32))
 
@@ -72,7 +77,8 @@ class Cage:
 
 
 def farthest(points: NDArray[np.floating], count: int) -> NDArray[np.int64]:
-    """``count`` indices of points spread evenly, the first one fixed: farthest-point sampling on a thinned set."""
+    """``count`` indices of points spread evenly, the first one fixed: farthest-point sampling on a thinned
+    set."""
     step = max(1, len(points) // (24 * count))
     pool = np.arange(0, len(points), step)
     at = np.ascontiguousarray(points[pool], np.float32)
@@ -82,3 +88,9 @@ def farthest(points: NDArray[np.floating], count: int) -> NDArray[np.int64]:
         distance = np.minimum(distance, np.square(at - at[chosen[k - 1]]).sum(1))
         chosen[k] = int(distance.argmax())
     return pool[chosen]
+
+
+def one_per_cell(points: NDArray[np.floating], size: float) -> NDArray[np.int64]:
+    """The first point in every cube of ``size`` metres that holds any: indices, in order."""
+    cell = np.floor(np.asarray(points) / size).astype(np.int64)
+    return np.sort(np.unique(cell, axis=0, return_index=True)[1])

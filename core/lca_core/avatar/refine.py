@@ -1,9 +1,10 @@
 """Refinement: a short fit of an avatar to the person's own photographs, with the correction branch frozen.
 
-In: an avatar and the photographs it was made from, with their poses and cameras. Out: the avatar with changed canonical
-colours, offsets, scales and opacities. Smooth changes live on the nodes of a cage, fine ones on the Gaussians; poses and
-focal lengths of the photographs are corrected along, and each photograph has its own exposure, which is thrown away. One
-photograph is kept back: where the fit makes it worse, the avatar stays as it was (LCA.md 3.5, the short per-subject fit).
+In: an avatar and the photographs it was made from, with their poses and cameras. Out: the avatar with
+changed canonical colours, offsets, scales and opacities. Smooth changes live on the nodes of a cage, fine
+ones on the Gaussians; poses and focal lengths of the photographs are corrected along, and each photograph
+has its own exposure, which is thrown away. One photograph is kept back: where the fit makes it worse, the
+avatar stays as it was (LCA.md 3.5, the short per-subject fit).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from lca_core.avatar.avatar import Avatar
 from lca_core.avatar.bake import bake
 from lca_core.avatar.fitting import Change, FittedAvatar, Photo, Placement, placed
 from lca_core.avatar.frame import PoseFrame
-from lca_core.avatar.nodes import Cage
+from lca_core.avatar.nodes import Cage, farthest, one_per_cell
 from lca_core.model.network import LCAModel
 from lca_core.splat.harmonics import C0
 
@@ -90,12 +91,20 @@ class Refined:
 
 
 LEARNING = {"node_means": 0.003, "node_scales": 0.01, "node_logits": 0.04, "node_colors": 0.004,
-            "colors": 0.006, "gain": 0.01}  # fmt: skip
+            "patch_colors": 0.008, "colors": 0.006, "gain": 0.01}  # fmt: skip
 """Adam step sizes: metres, log metres, logits, sRGB, log exposure."""
-PRIORS = {"node_means": 100.0, "node_scales": 0.0002, "node_logits": 0.00002, "node_colors": 0.002}
+PRIORS = {
+    "node_means": 100.0,
+    "node_scales": 0.0002,
+    "node_logits": 0.00002,
+    "node_colors": 0.002,
+    "patch_colors": 0.02,
+}
 """Weights of squared differences between linked nodes."""
-STAY = {"colors": 6.0, "gain": 0.5, "node_scales": 0.01}
+STAY = {"patch_colors": 0.2, "colors": 6.0, "gain": 0.5, "node_scales": 0.01}
 """Weights of mean squared changes."""
+PATCH = 0.016
+"""Metres between the nodes of the second, finer cage, which carries colours only."""
 FINE_RATE = 0.3
 """Factor of the other rates from then on."""
 MOST_GROWTH = 1.0
@@ -110,16 +119,22 @@ class _Fit:
         self.fitted = FittedAvatar(avatar, [p.scaled(options.height) for p in photos])
         self.truth = [torch.from_numpy(p.over()) for p in self.fitted.photos]
         self.masks = [torch.from_numpy(p.mask) for p in self.fitted.photos]
-        self.cage = Cage(np.asarray(avatar.canonical.means), options.nodes)
+        points = np.asarray(avatar.canonical.means, np.float32)
+        self.cage = Cage(points, farthest(points, min(options.nodes, len(points))))
+        self.patches = Cage(points, one_per_cell(points, PATCH))
         n, m = avatar.gaussian_count, len(self.cage.nodes)
         sizes = {"means": 3, "scales": 1, "logits": 1, "colors": 3}
         self.values = {f"node_{k}": torch.zeros(m, c) for k, c in sizes.items()}
+        self.values["patch_colors"] = torch.zeros(len(self.patches.nodes), 3)
         self.values |= {"colors": torch.zeros(n, 3), "gain": torch.zeros(len(photos), 3)}
         self.fine = False
         self.places = [Placement.none() for _ in photos]
         self.random = torch.Generator().manual_seed(options.seed)
         self.optimiser = torch.optim.Adam(
-            [{"params": [v.requires_grad_()], "lr": LEARNING[k], "base": self._base(k)} for k, v in self.values.items()],
+            [
+                {"params": [v.requires_grad_()], "lr": LEARNING[k], "base": self._base(k)}
+                for k, v in self.values.items()
+            ],
             eps=1e-12,
         )
         self.movers = [
@@ -127,7 +142,9 @@ class _Fit:
         ]
 
     def _base(self, name: str) -> float:
-        return LEARNING[name] * (self.options.color_rate if name in ("colors", "node_colors") else 1.0)
+        return LEARNING[name] * (
+            self.options.color_rate if name in ("colors", "patch_colors", "node_colors") else 1.0
+        )
 
     def change(self) -> Change:
         """Current change of the Gaussians."""
@@ -135,7 +152,10 @@ class _Fit:
         smooth = self.cage(torch.cat([v[f"node_{k}"] for k in ("means", "scales", "logits", "colors")], 1))
         means, scales, logits, colors = smooth.split((3, 1, 1, 3), 1)
         return Change(
-            means, scales.clamp(-MOST_GROWTH, MOST_GROWTH).expand(-1, 3), logits, colors + v["colors"]
+            means,
+            scales.clamp(-MOST_GROWTH, MOST_GROWTH).expand(-1, 3),
+            logits,
+            colors + self.patches(v["patch_colors"]) + v["colors"],
         )
 
     def step(self, view: int, progress: float) -> None:
@@ -170,7 +190,8 @@ class _Fit:
         """Priors: neighbours change alike, single Gaussians hardly."""
         total = torch.zeros(())
         for name, weight in PRIORS.items():
-            total = total + weight * self.cage.roughness(self.values[name])
+            cage = self.patches if name == "patch_colors" else self.cage
+            total = total + weight * cage.roughness(self.values[name])
         for name, weight in STAY.items():
             weight = weight * (self.options.color_prior if name == "colors" else 1.0)
             total = total + weight * self.values[name].square().sum(1).mean()
@@ -200,7 +221,7 @@ class _Fit:
         colors, trust = copied_colors(now, photos, model)
         soft = (torch.from_numpy(trust) / 0.5).clamp(0, 1)[:, None]
         with torch.no_grad():
-            smooth = self.cage(self.values["node_colors"])
+            smooth = self.cage(self.values["node_colors"]) + self.patches(self.values["patch_colors"])
             # The nodes' colours go on shading what was copied; what is copied replaces their sum.
             base = self.fitted.colors
             self.fitted.colors = base + soft * (torch.from_numpy(colors) - base - smooth)
@@ -244,8 +265,8 @@ def masked_psnr(avatar: Avatar, photo: Photo) -> float:
 
 
 def kept_back(photos: Sequence[Photo]) -> int:
-    """The photograph that the others replace best: its direction of view is nearest to another one's, and it is not
-    the one that looks most straight into the face."""
+    """The photograph that the others replace best: its direction of view is nearest to another one's, and
+    it is not the one that looks most straight into the face."""
     turns = []
     for photo in photos:
         from lca_core.avatar.animate import local_rotations

@@ -1,8 +1,8 @@
 """Colours of a fitted avatar read anew: its Gaussians, where they lie now, looked up in the photographs.
 
-Moving the surface out to where the clothes are leaves colours behind that were read at the old place. Copying them again
-by inverse texture mapping (``lca_core.model.inverse_texture``) keeps pictures on cloth whole, where fitting them Gaussian
-by Gaussian would average misaligned views.
+Moving the surface out to where the clothes are leaves colours behind that were read at the old place.
+Copying them again by inverse texture mapping (``lca_core.model.inverse_texture``) keeps pictures on cloth
+whole, where fitting them Gaussian by Gaussian would average misaligned views.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def copied_colors(
     """What the photographs show at the avatar's Gaussians.
 
     Args:
-        photos: with the poses and cameras that fit the avatar. model: the network the avatar was made with (its grid).
+        photos: with the poses and cameras that fit the avatar. model: the network the avatar was made with
+            (its grid).
 
     Returns:
         colours (N,3) sRGB 0-1 and trust (N,) 0-1, 0 where no photograph shows a Gaussian and on the eyeballs.
@@ -69,4 +70,6 @@ def samples_of(avatar: Avatar, model: LCAModel) -> Samples:
         at = order[np.minimum(np.searchsorted(known[order], key), len(order) - 1)]
         if samples.size == avatar.canonical.uv_size and (known[at] == key).all():
             return Samples(model.template, texel[:, 0], texel[:, 1], samples.size, samples.step[at])
-    raise PreconditionError("The avatar's Gaussians do not lie on this model's grid; use the weights it was made with.")
+    raise PreconditionError(
+        "The avatar's Gaussians do not lie on this model's grid; use the weights it was made with."
+    )

@@ -1,1 +1,2 @@
-"""Evaluation: how well an avatar shows a person in views it was not made from. Protocols in docs/evaluation.md."""
+"""Evaluation: how well an avatar shows a person in views it was not made from. Protocols in
+docs/evaluation.md."""

@@ -1,8 +1,9 @@
 """Baselines: the textured template, which learns nothing, and fitting one person from scratch.
 
-Both are avatars like ours and pass through the same code: the template is a network whose output heads are still zero
-(``model.decoders``), so that it is the body with colours copied from the photographs by inverse texture mapping, unseen
-places filled from near and mirrored ones; from scratch means the same body in one plain colour before the fit.
+Both are avatars like ours and pass through the same code: the template is a network whose output heads are
+still zero (``model.decoders``), so that it is the body with colours copied from the photographs by inverse
+texture mapping, unseen places filled from near and mirrored ones; from scratch means the same body in one
+plain colour before the fit.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from lca_core.model.network import LCAModel
 from lca_core.splat.harmonics import C0
 
 SCRATCH = RefineOptions(fine_from=0.0, color_prior=0.02, color_rate=4.0, keep_back=False)
-"""The fit from one plain colour: nothing is worth staying near, so colours are free from the start and move faster."""
+"""The fit from one plain colour: nothing is worth staying near, so colours are free from the start and
+move faster."""
 
 
 def template_model(like: LCAModel) -> LCAModel:
@@ -27,7 +29,11 @@ def template_model(like: LCAModel) -> LCAModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = LCAModel(like.config, like.template)
-    model.info = WeightsInfo(like.config, "0" * 64, {}) if like.info is None else replace(like.info, sha256="0" * 64, metadata={})
+    model.info = (
+        WeightsInfo(like.config, "0" * 64, {})
+        if like.info is None
+        else replace(like.info, sha256="0" * 64, metadata={})
+    )
     return model.eval()
 
 

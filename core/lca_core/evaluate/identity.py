@@ -1,9 +1,10 @@
 """Is it the same person? Face embeddings of photographs and renders, and who resembles whom.
 
-The embedding is dlib's 128-d face network (King 2017; model in the public domain, package ``face_recognition_models``), on
-faces aligned by its five landmarks. Distances are Euclidean (0.6 is dlib's customary limit for the same person);
-similarities are cosines of embeddings minus their mean over many faces would need data we do not have, so plain cosines
-are reported: they are high for everybody and only their order means something.
+The embedding is dlib's 128-d face network (King 2017; model in the public domain, package
+``face_recognition_models``), on faces aligned by its five landmarks. Distances are Euclidean (0.6 is dlib's
+customary limit for the same person); similarities are cosines of embeddings minus their mean over many
+faces would need data we do not have, so plain cosines are reported: they are high for everybody and only
+their order means something.
 """
 
 from __future__ import annotations
@@ -85,9 +86,10 @@ def compare(
     """Who resembles whom: renders (rows) against photographs (columns).
 
     Returns:
-        ``similarity``: cosine matrix as nested dicts (None where a face was not found); ``own``: cosine to the own
-        photograph; ``others``: cosines to other people's photographs; ``top1``: renders that resemble their own
-        photograph most, of ``compared`` ones; ``missed``: names without a face in the photograph or the render.
+        ``similarity``: cosine matrix as nested dicts (None where a face was not found); ``own``: cosine to
+        the own photograph; ``others``: cosines to other people's photographs; ``top1``: renders that
+        resemble their own photograph most, of ``compared`` ones; ``missed``: names without a face in the
+        photograph or the render.
     """
     usable = [n for n in photos if photos[n] is not None]
     table: dict[str, dict[str, float | None]] = {}

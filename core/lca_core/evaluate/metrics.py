@@ -1,8 +1,9 @@
 """Image metrics of one protocol: pictures over black, the truth's matte as the region that counts.
 
-In: rendered and true pictures [H,W,3] (float sRGB 0-1, already composited over black), the truth's matte [H,W]. Out:
-numbers. PSNR over the matte (Large-scale Codec Avatars), SSIM (Wang et al. 2004) on the whole picture averaged over the
-matte, FLIP (Andersson et al. 2020; the authors' own implementation) averaged over the matte, overlap of silhouettes.
+In: rendered and true pictures [H,W,3] (float sRGB 0-1, already composited over black), the truth's matte
+[H,W]. Out: numbers. PSNR over the matte (Large-scale Codec Avatars), SSIM (Wang et al. 2004) on the whole
+picture averaged over the matte, FLIP (Andersson et al. 2020; the authors' own implementation) averaged over
+the matte, overlap of silhouettes.
 """
 
 from __future__ import annotations
@@ -111,9 +112,7 @@ def box_around(points: Image, shape: tuple[int, ...], margin: float = 0.25, leas
     low, high = points.min(0), points.max(0)
     pad = margin * float((high - low).max())
     x0, y0 = (int(v) for v in np.maximum(np.floor(low - pad), 0))
-    x1, y1 = (
-        int(v) for v in np.minimum(np.ceil(high + pad), (shape[1], shape[0]))
-    )
+    x1, y1 = (int(v) for v in np.minimum(np.ceil(high + pad), (shape[1], shape[0])))
     return Box(y0, x0, y1, x1) if min(x1 - x0, y1 - y0) >= least else None
 
 

@@ -1,10 +1,10 @@
 """Real people: avatars from some of a person's photographs, judged in photographs they were not made from.
 
-In: a folder with one sub-folder of views per person. Out: a JSON-ready report and contact sheets. Four methods stand in
-every row: ``feedforward`` (ours), ``texture_baseline`` (inverse texture mapping on the body, nothing learned),
-``refined`` (ours after the short fit) and ``from_scratch`` (the fit alone, in the time of creation plus refinement).
-Held-out photographs only fit pose, place and focal length, by the same steps for every method. People are independent:
-one that fails is reported and the others go on.
+In: a folder with one sub-folder of views per person. Out: a JSON-ready report and contact sheets. Four
+methods stand in every row: ``feedforward`` (ours), ``texture_baseline`` (inverse texture mapping on the
+body, nothing learned), ``refined`` (ours after the short fit) and ``from_scratch`` (the fit alone, in the
+time of creation plus refinement). Held-out photographs only fit pose, place and focal length, by the same
+steps for every method. People are independent: one that fails is reported and the others go on.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 
 from lca.errors import LcaError
 from lca_core.evaluate.identity import FaceEmbedder, compare, summary
+from lca_core.evaluate.processes import run_apart
 from lca_core.evaluate.subjects import Subject, find_subjects
 
 METHODS = ("feedforward", "texture_baseline", "refined", "from_scratch")
@@ -50,7 +49,8 @@ class RealOptions:
 
 @dataclass
 class Outcome:
-    """One person's results: ``report`` is JSON-ready, ``tiles`` label -> picture, embeddings of the frontal face."""
+    """One person's results: ``report`` is JSON-ready, ``tiles`` label -> picture, embeddings of the
+    frontal face."""
 
     name: str
     report: dict[str, Any]
@@ -69,9 +69,7 @@ def evaluate_subject(subject: Subject, options: RealOptions) -> Outcome:
     try:
         return _evaluate(subject, options)
     except LcaError as error:
-        return Outcome(
-            subject.name, {"status": "failed", "reason": error.reason, "message": error.message}
-        )
+        return Outcome(subject.name, {"status": "failed", "reason": error.reason, "message": error.message})
     except Exception as error:  # one person's trouble must not cost the others
         return Outcome(
             subject.name, {"status": "failed", "reason": type(error).__name__, "message": str(error)}
@@ -114,9 +112,7 @@ def _evaluate(subject: Subject, options: RealOptions) -> Outcome:
     )
     photos = photos_of(capture)
     start = clock()
-    fit = refine(
-        ours, photos, RefineOptions(options.refine_seconds, seed=options.seed, clock=clock), model
-    )
+    fit = refine(ours, photos, RefineOptions(options.refine_seconds, seed=options.seed, clock=clock), model)
     timed("refine", start)
     start = clock()
     scratch = refine(
@@ -157,7 +153,7 @@ def _evaluate(subject: Subject, options: RealOptions) -> Outcome:
     for i, photo in enumerate(held):
         outcome.tiles.append(("held out", _small(photo.over())))
         outcome.tiles += [(name.replace("_", " "), shown[name][i]) for name in METHODS]
-    _identity(outcome, avatars, photos, held, regions, options)
+    _identity(outcome, avatars, photos, held, regions)
     return outcome
 
 
@@ -189,11 +185,13 @@ def draw(avatar: Any, photo: Any) -> tuple[NDArray[np.float32], NDArray[np.float
 
 
 def _identity(
-    outcome: Outcome, avatars: dict[str, Any], photos: list[Any], held: list[Any], regions: Any, options: RealOptions
+    outcome: Outcome,
+    avatars: dict[str, Any],
+    photos: list[Any],
+    held: list[Any],
+    regions: Any,
 ) -> None:
     """Embeddings of the most frontal photograph and of the avatars in it; held-out photographs come first."""
-    from lca_core.avatar.align import align
-
     try:
         embed = FaceEmbedder()
     except LcaError as error:
@@ -217,11 +215,10 @@ def _identity(
     facts: dict[str, Any] = {"photo_is_held_out": is_held}
     outcome.faces = [("photo", _face_tile(photo.image, regions.head_points(photo)))]
     for name in METHODS:
-        there = align(avatars[name], photo, options.align_steps)
-        picture, alpha = draw(avatars[name], there)
+        picture, alpha = draw(avatars[name], photo)
         shown = ((picture + GREY * (1 - alpha[..., None])).clip(0, 1) * 255 + 0.5).astype(np.uint8)
-        value = embed(shown, regions.head_points(there))
-        outcome.faces.append((name.replace("_", " "), _face_tile(shown, regions.head_points(there))))
+        value = embed(shown, regions.head_points(photo))
+        outcome.faces.append((name.replace("_", " "), _face_tile(shown, regions.head_points(photo))))
         if name == "feedforward":
             outcome.render_face = value
         similar = None if value is None else round(float(value @ outcome.photo_face), 4)
@@ -286,33 +283,32 @@ def evaluate_real(
     def done(outcome: Outcome) -> None:
         outcomes[outcome.name] = outcome
         r = outcome.report
-        said = f"{r['feedforward']['psnr']:.2f} dB, refined {r['refined']['psnr']:.2f} dB" if r["status"] == "ok" else r["message"]
+        said = (
+            f"{r['feedforward']['psnr']:.2f} dB, refined {r['refined']['psnr']:.2f} dB"
+            if r["status"] == "ok"
+            else r["message"]
+        )
         tell(f"{outcome.name} ({len(outcomes)} of {len(subjects)}): {said}")
 
-    if workers == 1:
-        for subject in subjects:
-            done(evaluate_subject(subject, options))
-    else:
-        # Fresh processes with one thread each: forked ones would inherit locked thread pools.
-        keep = {k: os.environ.get(k) for k in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "LCA_THREADS")}
-        os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-        try:
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                jobs = {pool.submit(evaluate_subject, s, options): s for s in subjects}
-                for job in as_completed(jobs):
-                    try:
-                        done(job.result())
-                    except Exception as error:  # the process itself died, e.g. for want of memory
-                        name = jobs[job].name
-                        done(Outcome(name, {"status": "failed", "reason": "CRASHED", "message": str(error)}))
-        finally:
-            for key, value in keep.items():
-                os.environ.pop(key, None) if value is None else os.environ.__setitem__(key, value)
+    for outcome in run_apart(evaluate_subject, [(s, options) for s in subjects], workers, _crashed):
+        done(outcome)
     ordered = [outcomes[s.name] for s in subjects]
     report = summarise(ordered)
     report["seconds"] = round(time.perf_counter() - start, 1)
     report["workers"] = workers
     return report, ordered
+
+
+def _crashed(subject: Subject, options: RealOptions) -> Outcome:
+    """The outcome of a person whose process died, e.g. for want of memory."""
+    return Outcome(
+        subject.name,
+        {
+            "status": "failed",
+            "reason": "CRASHED",
+            "message": "The process of this person died, most likely for want of memory; try --workers 1.",
+        },
+    )
 
 
 def summarise(outcomes: list[Outcome]) -> dict[str, Any]:
@@ -337,7 +333,8 @@ def summarise(outcomes: list[Outcome]) -> dict[str, Any]:
         "captured": len(good),
         "failed": [o.name for o in outcomes if o.report["status"] != "ok"],
         "mean": mean,
-        "identity": who | {"same_person_photos": summary(same), "different_people_photos": summary(different)},
+        "identity": who
+        | {"same_person_photos": summary(same), "different_people_photos": summary(different)},
         "identity_top1": round(who["top1"] / who["compared"], 4) if who["compared"] else None,
         "identity_top1_count": who["top1"],
         "identity_compared": who["compared"],

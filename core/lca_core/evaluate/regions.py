@@ -33,7 +33,8 @@ class Regions:
         fingers = [n[-1].isdigit() and not n.startswith("spine") for n in owner]
         hand = np.array(fingers) | np.isin(owner, ["left_wrist", "right_wrist"])
         self._hands = {
-            side: np.nonzero(hand & np.char.startswith(owner.astype(str), side))[0] for side in ("left", "right")
+            side: np.nonzero(hand & np.char.startswith(owner.astype(str), side))[0]
+            for side in ("left", "right")
         }
 
     def head_points(self, photo: Photo) -> NDArray[np.float32]:

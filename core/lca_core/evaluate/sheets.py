@@ -20,8 +20,14 @@ def save_sheets(outcomes: list[Outcome], folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for name, rows in (
-        ("real.jpg", [[(f"{o.name}: {label}", tile) for label, tile in o.tiles] for o in outcomes if o.tiles]),
-        ("faces.jpg", [[(f"{o.name}: {label}", tile) for label, tile in o.faces] for o in outcomes if o.faces]),
+        (
+            "real.jpg",
+            [[(f"{o.name}: {label}", tile) for label, tile in o.tiles] for o in outcomes if o.tiles],
+        ),
+        (
+            "faces.jpg",
+            [[(f"{o.name}: {label}", tile) for label, tile in o.faces] for o in outcomes if o.faces],
+        ),
     ):
         if rows:
             save(sheet(rows), folder / name)

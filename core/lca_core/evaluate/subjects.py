@@ -1,7 +1,7 @@
 """Real subjects: folders of photographs in, a capture of some views and located held-out views out.
 
-The held-out photographs are looked at only to find the person in them: matte, landmarks, pose with the body shape and
-focal length of the other views.
+The held-out photographs are looked at only to find the person in them: matte, landmarks, pose with the body
+shape and focal length of the other views.
 """
 
 from __future__ import annotations
@@ -65,10 +65,17 @@ def split_views(count: int) -> tuple[list[int], list[int]]:
     """Positions of input and held-out views: two of six or more are held out, one of four or five."""
     if count < FEWEST:
         raise InvalidInputError(
-            f"{count} photographs are too few: {FEWEST} or more of one person are needed.", reason="TOO_FEW_VIEWS"
+            f"{count} photographs are too few: {FEWEST} or more of one person are needed.",
+            reason="TOO_FEW_VIEWS",
         )
     # The same places round the person whatever the number of views.
-    held = [2] if count < 6 else list(HELD_OUT) if count == 8 else sorted({round(count * p / 8) for p in HELD_OUT})
+    held = (
+        [2]
+        if count < 6
+        else list(HELD_OUT)
+        if count == 8
+        else sorted({round(count * p / 8) for p in HELD_OUT})
+    )
     return [i for i in range(count) if i not in held], held
 
 
@@ -116,6 +123,8 @@ def locate(subject: Subject, capture: Capture, seed: int = 0) -> list[Photo]:
     targets = build_targets(seen, masks, clip.sizes[index], seed, expression=expression)
     # Photographs of one person share the camera; a picture of another size is taken to be scaled.
     focal = float(capture.Ks[0, 0, 0]) * max(clip.size) / max(capture.image_size)
-    fit = fit_body(FitBody(BodyModel.load(), seed), targets, focal_px=focal, betas=capture.betas, stages=LOCATING)
+    fit = fit_body(
+        FitBody(BodyModel.load(), seed), targets, focal_px=focal, betas=capture.betas, stages=LOCATING
+    )
     found = assemble(clip, seen, masks, fit, expression, gaze, [])
     return photos_of(replace(found, betas=capture.betas))

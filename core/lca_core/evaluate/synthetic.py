@@ -1,8 +1,10 @@
-"""Synthetic people with exact truth: avatars from four studio views, judged in new views, poses, expressions and hands.
+"""Synthetic people with exact truth: avatars from four studio views, judged in new views, poses,
+expressions and hands.
 
-In: the four cells of ``lca_core.data.splits`` (seen or new identity x seen or new garment). Out: a JSON-ready report. Pose
-and cameras of the input are exact, so that the network is measured and not the body fit; the avatar is what ``lca create``
-makes and what every client plays (the baked rig). The same people are made once more from their front view alone.
+In: the four cells of ``lca_core.data.splits`` (seen or new identity x seen or new garment). Out: a
+JSON-ready report. Pose and cameras of the input are exact, so that the network is measured and not the body
+fit; the avatar is what ``lca create`` makes and what every client plays (the baked rig). The same people
+are made once more from their front view alone.
 """
 
 from __future__ import annotations
@@ -10,9 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lca_core.evaluate.metrics import scores
+from lca_core.evaluate.processes import run_apart
 
 CELLS = {
     "seen_identity_seen_garment": "seen-seen",
@@ -81,7 +82,9 @@ def evaluate_person(cell: str, index: int, options: SyntheticOptions) -> Person:
     scene = uv_bake.layered_scene(person)
     used = np.unique(person.faces)
 
-    def shot(pose: Any, yaw: float, pitch: float, points: NDArray | None = None, distance: float = 3.5) -> _Shot:
+    def shot(
+        pose: Any, yaw: float, pitch: float, points: NDArray | None = None, distance: float = 3.5
+    ) -> _Shot:
         posed = person.posed(pose.joints, pose.transl, pose.expression, pose.gaze)
         scene.pose(posed)
         target = posed[used] if points is None else points
@@ -134,7 +137,9 @@ def evaluate_person(cell: str, index: int, options: SyntheticOptions) -> Person:
                 torch.from_numpy(truth.k.astype(np.float32))[None], SIZE, SIZE,
             )  # fmt: skip
             picture = image[0].clamp(0, 1).numpy()
-            row[name] = {k: round(v, 4) for k, v in scores(picture, alpha[0, ..., 0].numpy(), real, truth.mask).items()}
+            row[name] = {
+                k: round(v, 4) for k, v in scores(picture, alpha[0, ..., 0].numpy(), real, truth.mask).items()
+            }
             shown.append((f"{task} {name}", _tile((picture * 255 + 0.5).astype(np.uint8))))
         out.rows.append(row)
         if task != "hands" or len(out.tiles) < 16:
@@ -157,11 +162,11 @@ class _Shot:
 
 def _capture(shots: list[_Shot], betas: NDArray[np.floating]) -> Any:
     """A capture with exact parameters."""
+    import torch
+
     from lca_core.body.model import BodyModel
     from lca_core.capture.fit_body import FitBody
     from lca_core.capture.types import Capture
-
-    import torch
 
     count = len(shots)
     height = float(FitBody(BodyModel.load(), 0).height(torch.as_tensor(np.asarray(betas, np.float32))))
@@ -187,7 +192,9 @@ def _capture(shots: list[_Shot], betas: NDArray[np.floating]) -> Any:
 def _joints(animator: Any, pose: Any) -> NDArray[np.float32]:
     from lca_core.avatar.frame import PoseFrame
 
-    joints: NDArray[np.float32] = animator.joints(PoseFrame(pose.transl, pose.joints, pose.expression, pose.gaze))
+    joints: NDArray[np.float32] = animator.joints(
+        PoseFrame(pose.transl, pose.joints, pose.expression, pose.gaze)
+    )
     return joints
 
 
@@ -233,16 +240,15 @@ def evaluate_synthetic(
         values = [r["four"]["psnr"] for r in person.rows if r["task"] in ("view", "pose")]
         tell(f"{person.cell} {person.index} ({len(people)} of {len(jobs)}): {np.mean(values):.2f} dB")
 
-    if workers == 1:
-        for cell, index in jobs:
-            done(evaluate_person(cell, index, options))
-    else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for job in as_completed([pool.submit(evaluate_person, *j, options) for j in jobs]):
-                done(job.result())
+    for person in run_apart(evaluate_person, [(*job, options) for job in jobs], workers):
+        done(person)
     people.sort(key=lambda p: (list(CELLS).index(p.cell), p.index))
     report = summarise(people)
-    report |= {"seconds": round(time.perf_counter() - start, 1), "workers": workers, "people_per_cell": options.people}
+    report |= {
+        "seconds": round(time.perf_counter() - start, 1),
+        "workers": workers,
+        "people_per_cell": options.people,
+    }
     report |= _weights(options)
     firsts = [p.tiles for p in people if p.index == 0]
     return report, sheet(firsts)
@@ -264,7 +270,9 @@ def summarise(people: list[Person]) -> dict[str, Any]:
     for task in ("face", "hands"):
         rows = [r for p in people for r in p.rows if r["task"] == task]
         report[task] = _means([r["four"] for r in rows]) | {"pictures": len(rows)}
-        new = [r for p in people for r in p.rows if r["task"] == task and p.cell == "new_identity_new_garment"]
+        new = [
+            r for p in people for r in p.rows if r["task"] == task and p.cell == "new_identity_new_garment"
+        ]
         report[task]["new_identity_new_garment"] = _means([r["four"] for r in new])
     four, single = (_means([r[k] for _, r in body]) for k in ("four", "single"))
     report["mean"] = four
@@ -287,15 +295,19 @@ def _weights(options: SyntheticOptions) -> dict[str, Any]:
 
 def markdown(report: dict[str, Any]) -> str:
     """The tables of the report."""
-    lines = ["| cell | PSNR dB | SSIM | FLIP | IoU | novel view | novel pose | single image |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| cell | PSNR dB | SSIM | FLIP | IoU | novel view | novel pose | single image |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for cell in CELLS:
         r = report[cell]
-        lines.append(
-            f"| {cell.replace('_', ' ')} | {r['psnr']:.2f} | {r['ssim']:.3f} | {r['flip']:.3f} | {r['iou']:.3f} "
-            f"| {r['novel_view']['psnr']:.2f} | {r['novel_pose']['psnr']:.2f} | {r['single_image']['psnr']:.2f} |"
-        )
+        numbers = [f"{r['psnr']:.2f}", f"{r['ssim']:.3f}", f"{r['flip']:.3f}", f"{r['iou']:.3f}"]
+        numbers += [f"{r[k]['psnr']:.2f}" for k in ("novel_view", "novel_pose", "single_image")]
+        lines.append("| " + " | ".join([cell.replace("_", " "), *numbers]) + " |")
     for task in ("face", "hands"):
         r = report[task]
-        lines.append(f"| {task} | {r['psnr']:.2f} | {r['ssim']:.3f} | {r['flip']:.3f} | {r['iou']:.3f} | | | |")
+        lines.append(
+            f"| {task} | {r['psnr']:.2f} | {r['ssim']:.3f} | {r['flip']:.3f} | {r['iou']:.3f} | | | |"
+        )
     lines += ["", f"Single image instead of four: {report['single_image_drop_psnr']:.2f} dB less."]
     return "\n".join(lines) + "\n"

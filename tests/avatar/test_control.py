@@ -1,0 +1,114 @@
+"""Control of an avatar made from a real clip: every ARKit control and every finger joint moves what it moves on
+the body, in the same direction, and left stays left (the truth is the body's own shapes and skinning)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lca_core.avatar import Avatar, PoseFrame
+from lca_core.avatar.animate import Animator
+from lca_core.avatar.retexture import samples_of
+from lca_core.body.model import BodyModel
+from lca_core.body.names import ARKIT_NAMES, JOINT_INDEX, JOINT_NAMES
+from lca_core.model.checkpoint import load_model
+
+FINGERS = [n for n in JOINT_NAMES if n[-1].isdigit() and not n.startswith("spine")]
+HIDDEN = {"tongueOut"}
+"""Moves the tongue, which lies in the closed mouth and carries no Gaussians."""
+
+
+class Scene:
+    """The avatar and its body, point by point."""
+
+    def __init__(self, path: Path) -> None:
+        self.avatar = Avatar.load(path)
+        self.animator = Animator(self.avatar)
+        self.samples = samples_of(self.avatar, load_model(self.avatar.weights.config))
+        self.body = BodyModel.load()
+        self.betas = torch.from_numpy(np.asarray(self.avatar.betas, np.float32))[None]
+        self.rest = self.points(PoseFrame())
+        self.still = self.animator.evaluate(PoseFrame()).means.numpy()
+
+    def points(self, frame: PoseFrame) -> np.ndarray:
+        """The body's surface under every Gaussian."""
+        with torch.no_grad():
+            posed = self.body(
+                self.betas,
+                torch.from_numpy(frame.joint_rotations)[None],
+                torch.zeros(1, 3),
+                torch.from_numpy(frame.arkit)[None],
+            )
+        return self.samples.on_texels(posed.vertices[0].numpy())
+
+    def moves(self, frame: PoseFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Displacements (N,3) of the avatar and of its body."""
+        return self.animator.evaluate(frame).means.numpy() - self.still, self.points(frame) - self.rest
+
+
+@pytest.fixture(scope="module")
+def scene(sample_avatar_file: Path) -> Scene:
+    return Scene(sample_avatar_file)
+
+
+def alike(ours: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Cosine of two displacement fields, ratio of their lengths."""
+    a, b = np.linalg.norm(ours), np.linalg.norm(truth)
+    return float((ours * truth).sum() / max(a * b, 1e-12)), float(a / max(b, 1e-12))
+
+
+def side(moved: np.ndarray, at: np.ndarray) -> float:
+    """-1 all on the person's right, 1 all on the left, by squared displacement."""
+    energy = np.square(moved).sum(1)
+    return float((energy * np.sign(at[:, 0])).sum() / max(energy.sum(), 1e-12))
+
+
+@pytest.mark.parametrize("name", ARKIT_NAMES)
+def test_a_face_control_moves_what_it_should(scene: Scene, name: str) -> None:
+    ours, truth = scene.moves(PoseFrame.posed(arkit={name: 1.0}))
+    if name in HIDDEN:
+        assert np.linalg.norm(truth, axis=1).max() < 0.03
+        return
+    assert np.linalg.norm(truth, axis=1).max() > 5e-4, "the body itself does not move"
+    cosine, ratio = alike(ours, truth)
+    assert cosine > 0.85, f"{name}: direction {cosine:.3f}"
+    assert 0.6 < ratio < 1.6, f"{name}: size {ratio:.3f}"
+    # mouthLeft and jawLeft move the whole mouth to the left; the others move a part of the left side.
+    if name.endswith(("Left", "Right")):
+        sign = 1.0 if name.endswith("Left") else -1.0
+        if name.startswith(("jaw", "mouthLeft", "mouthRight")):
+            assert np.sign(ours[:, 0].sum()) == sign
+        else:
+            assert side(ours, scene.rest) * sign > 0.5
+
+
+@pytest.mark.parametrize("name", FINGERS)
+def test_a_finger_joint_moves_its_finger(scene: Scene, name: str) -> None:
+    turn = -0.5 if name.startswith("left") else 0.5
+    axis = (0.0, -turn, 0.0) if "thumb" in name else (0.0, 0.0, turn)
+    ours, truth = scene.moves(PoseFrame.posed({name: axis}))
+    cosine, ratio = alike(ours, truth)
+    assert cosine > 0.95, f"{name}: direction {cosine:.3f}"
+    assert 0.8 < ratio < 1.25, f"{name}: size {ratio:.3f}"
+    assert side(ours, scene.rest) * (1 if name.startswith("left") else -1) > 0.98
+    # Its own finger moves, and what hangs on it; the rest of the hand stays.
+    finger = name[:-1]
+    owner = np.array(JOINT_NAMES)[scene.samples.weights.argmax(1)]
+    own = np.char.startswith(owner.astype(str), finger)
+    energy = np.square(ours).sum(1)
+    assert energy[own].sum() > 0.8 * energy.sum()
+
+
+def test_gaze_turns_the_eye_it_names(scene: Scene) -> None:
+    for eye, joint in enumerate(("left_eye_smplhf", "right_eye_smplhf")):
+        gaze = np.zeros((2, 2), np.float32)
+        gaze[eye, 0] = 0.3
+        moved = scene.animator.evaluate(PoseFrame(gaze=gaze)).means.numpy() - scene.still
+        ball = scene.samples.weights.argmax(1) == JOINT_INDEX[joint]
+        energy = np.square(moved).sum(1)
+        assert energy[ball].sum() > 0.95 * energy.sum()
+        front = ball & (scene.still[:, 2] > np.quantile(scene.still[ball, 2], 0.8))
+        assert moved[front, 0].mean() > 0.0005  # yaw > 0 looks to the person's left
