@@ -36,6 +36,7 @@ _COLOURS = {
     "THEME09": (0.95, 0.75, 0.1),
 }
 _TUBE = 0.0016
+_SPLATS_SIZE = (360, 540)
 _FINE_TUBE = 0.0006
 
 
@@ -182,7 +183,7 @@ def picture_fingers(avatar: Path, folder: Path, samples: int) -> None:
 
 def picture_splats(avatar: Path, folder: Path, samples: int) -> None:
     """The posed splats in Cycles, and what another renderer needs to show the same."""
-    handles = start(avatar, (480, 720), samples)
+    handles = start(avatar, _SPLATS_SIZE, samples)
     frame = gesture(handles.rig)
     show(handles, splats=True)
     middle = Vector((0.0, 0.0, -0.3))
@@ -193,8 +194,8 @@ def picture_splats(avatar: Path, folder: Path, samples: int) -> None:
     frame |= {
         "camera": [list(row) for row in camera.matrix_world],
         "rig": [list(row) for row in handles.rig.matrix_world],
-        "focal_pixels": camera.data.lens / camera.data.sensor_width * max(480, 720),
-        "size": [480, 720],
+        "focal_pixels": camera.data.lens / camera.data.sensor_width * max(_SPLATS_SIZE),
+        "size": list(_SPLATS_SIZE),
         "world_linear": [0.18, 0.18, 0.19],
     }
     (folder / "blender-splats.json").write_text(json.dumps(frame))

@@ -13,16 +13,31 @@ from typing import Any
 import bpy
 import numpy as np
 
-from ..core.follow import FaceCarrier
+from ..core.follow import FaceCarrier, PoseCorrectives
 from . import compat
 from .proxy import add_shape_keys
 
 CORNERS = ("corner0", "corner1", "corner2")
+PARENT = "parent_joint"
 INVERSE, UNTURN = "rest_inverse", "rest_unturn"
 
 
+def pose_weight(component: int, column: int) -> str:
+    """Attribute of the joint carrier: what multiplies a column of each joint's rotation."""
+    return f"pose{component}_{column}"
+
+
+def pose_offset(component: int) -> str:
+    """Attribute of the joint carrier: where a pose coefficient starts, kept on the first point."""
+    return f"pose{component}_offset"
+
+
 def build_joint_carrier(
-    name: str, joint_names: tuple[str, ...], rig: bpy.types.Object, collection: bpy.types.Collection
+    name: str,
+    joint_names: tuple[str, ...],
+    correctives: PoseCorrectives | None,
+    rig: bpy.types.Object,
+    collection: bpy.types.Collection,
 ) -> bpy.types.Object:
     """A mesh whose vertices are origin, X, Y, Z of every joint, in blocks of as many as there are joints."""
     count = len(joint_names)
@@ -32,6 +47,8 @@ def build_joint_carrier(
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(4 * count)
     mesh.attributes["position"].data.foreach_set("vector", points.reshape(-1))
+    if correctives is not None:
+        _write_pose_weights(mesh, correctives, count)
     obj = _child(name, mesh, rig, collection)
     for joint, title in enumerate(joint_names):
         group = obj.vertex_groups.new(name=title)
@@ -68,6 +85,21 @@ def build_face_carrier(
     where[face.source[3:]] = np.arange(3, len(face.source))
     add_shape_keys(obj, face.vertices, proxy, arkit_names, where)
     return obj
+
+
+def _write_pose_weights(mesh: bpy.types.Mesh, correctives: PoseCorrectives, count: int) -> None:
+    """On the first block of points; the other blocks weigh nothing."""
+    parents = np.zeros(4 * count, np.int32)
+    parents[:count] = correctives.parents
+    compat.write_attribute(mesh, PARENT, "INT", parents)
+    for component, weights in enumerate(correctives.weights):
+        for column in range(3):
+            values = np.zeros((4 * count, 3), np.float32)
+            values[:count] = weights[:, :, column]
+            compat.write_attribute(mesh, pose_weight(component, column), "FLOAT_VECTOR", values)
+        offset = np.zeros(4 * count, np.float32)
+        offset[0] = correctives.offsets[component]
+        compat.write_attribute(mesh, pose_offset(component), "FLOAT", offset)
 
 
 def _child(

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The node group that makes splats follow the rig: Geometry Nodes only, no Python per frame, no server.
 
-Per splat: the face triangle's map (docs/avatar-file.md step 2, for shapes), then linear blend skinning with
-four joints for the position and the mean of the three heaviest joints' turns for the orientation (step 3).
-All matrices are made once per frame on the carriers' few points; splats only look them up. ``Keep`` below 1
-drops the least visible splats first and widens the rest.
+Per splat: the face triangle's map and the pose correctives (docs/avatar-file.md steps 1 and 2), then linear
+blend skinning with four joints for the position and the mean of the three heaviest joints' turns for the
+orientation (step 3). All matrices are made once per frame on the carriers' few points; splats only look them
+up. ``Keep`` below 1 drops the least visible splats first and widens the rest.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import bpy
 
 from . import compat
-from .carriers import CORNERS, INVERSE, UNTURN
+from .carriers import CORNERS, INVERSE, PARENT, UNTURN, pose_offset, pose_weight
 from .nodes import Graph
 
 GROUP_NAME = "LCA Splat Follow"
-VERSION = 2
+VERSION = 3
 MODIFIER_NAME = "Follow rig"
 KEEP = "Keep"
 JOINTS = ("joint0", "joint1", "joint2", "joint3")
@@ -27,12 +27,24 @@ SHARES = ("share1", "share2")
 TRIANGLE, RANK = "face_triangle", "lod_rank"
 
 
+def pose_motion(component: int) -> str:
+    """Attribute of the splats: motion at rest per unit of a pose coefficient."""
+    return f"pose_motion{component}"
+
+
 def add_modifier(
-    splats: bpy.types.Object, joints: bpy.types.Object, face: bpy.types.Object, joint_count: int
+    splats: bpy.types.Object,
+    joints: bpy.types.Object,
+    face: bpy.types.Object,
+    joint_count: int,
+    components: int = 0,
 ) -> bpy.types.Modifier:
-    """Make ``splats`` (a point cloud with the attributes named here) follow the two carriers."""
+    """Make ``splats`` (a point cloud with the attributes named here) follow the two carriers.
+
+    ``components``: how many pose correctives the carriers and the splats hold.
+    """
     modifier = splats.modifiers.new(MODIFIER_NAME, "NODES")
-    modifier.node_group = follow_group(joint_count)
+    modifier.node_group = follow_group(joint_count, components)
     for title, value in (("Joints", joints), ("Face", face), (KEEP, 1.0)):
         compat.set_modifier_input(modifier, socket(modifier, title), value)
     return modifier
@@ -46,9 +58,9 @@ def socket(modifier: bpy.types.Modifier, title: str) -> str:
     )
 
 
-def follow_group(joint_count: int) -> bpy.types.NodeTree:
-    """The shared node group; built once per file, version and number of joints."""
-    tag = f"{VERSION}/{joint_count}"
+def follow_group(joint_count: int, components: int) -> bpy.types.NodeTree:
+    """The shared node group; built once per file, version, number of joints and of pose correctives."""
+    tag = f"{VERSION}/{joint_count}/{components}"
     for group in bpy.data.node_groups:
         if group.get("lca_follow") == tag and group.library is None:
             return group
@@ -62,11 +74,11 @@ def follow_group(joint_count: int) -> bpy.types.NodeTree:
         face.new_socket(title, in_out="INPUT", socket_type="NodeSocketObject")
     keep = face.new_socket(KEEP, in_out="INPUT", socket_type="NodeSocketFloat")
     keep.default_value, keep.min_value, keep.max_value = 1.0, 0.0, 1.0
-    _build(Graph(tree), joint_count)
+    _build(Graph(tree), joint_count, components)
     return tree
 
 
-def _build(g: Graph, joint_count: int) -> None:
+def _build(g: Graph, joint_count: int, components: int) -> None:
     inputs = g.add("NodeGroupInput")
     position = g.add("GeometryNodeInputPosition").outputs["Position"]
     geometry = _thinned(g, inputs.outputs["Geometry"], inputs.outputs[KEEP])
@@ -79,6 +91,9 @@ def _build(g: Graph, joint_count: int) -> None:
 
     joints = _object(g, inputs.outputs["Joints"])
     matrix, turn = _joint_fields(g, position, joint_count)
+    for component, coefficient in enumerate(_pose_coefficients(g, joints, matrix, components)):
+        motion = g.attribute(pose_motion(component), "FLOAT_VECTOR")
+        point = g.vector("ADD", point, g.vector("SCALE", motion, scale=coefficient))
     moved, turned = None, None
     for i, name in enumerate(JOINTS):
         joint = g.attribute(name, "INT")
@@ -144,6 +159,37 @@ def _joint_fields(g: Graph, position: Any, joint_count: int) -> tuple[Any, Any]:
     origin, *ends = (_at_index(g, position, _shifted(g, index, block * joint_count)) for block in range(4))
     axes = [g.vector("SUBTRACT", end, origin) for end in ends]
     return _matrix(g, (*axes, origin)), _frame(g, axes[2], axes[0])
+
+
+def _pose_coefficients(g: Graph, joints: Any, matrix: Any, components: int) -> list[Any]:
+    """Step 1 of the file format on the joint carrier: each joint's own rotation, weighed and summed."""
+    if not components:
+        return []
+    parent = g.add("GeometryNodeFieldAtIndex", data_type="FLOAT4X4", domain="POINT")
+    g.link(matrix, parent.inputs["Value"])
+    g.link(g.attribute(PARENT, "INT"), parent.inputs["Index"])
+    inverse = g.add("FunctionNodeInvertMatrix")
+    g.link(parent.outputs["Value"], inverse.inputs[0])
+    local = g.add("FunctionNodeMatrixMultiply")
+    g.link(inverse.outputs[0], local.inputs[0])
+    g.link(matrix, local.inputs[1])
+    columns = []
+    for axis in range(3):
+        node = g.add("FunctionNodeTransformDirection")
+        node.inputs["Direction"].default_value = tuple(1.0 if k == axis else 0.0 for k in range(3))
+        g.link(local.outputs[0], node.inputs["Transform"])
+        columns.append(node.outputs[0])
+    found = []
+    for component in range(components):
+        total = g.attribute(pose_offset(component), "FLOAT")
+        for axis, column in enumerate(columns):
+            weight = g.attribute(pose_weight(component, axis), "FLOAT_VECTOR")
+            total = g.math("ADD", total, g.vector("DOT_PRODUCT", column, weight))
+        statistic = g.add("GeometryNodeAttributeStatistic", data_type="FLOAT", domain="POINT")
+        g.link(joints, statistic.inputs["Geometry"])
+        g.link(total, statistic.inputs["Attribute"])
+        found.append(statistic.outputs["Sum"])
+    return found
 
 
 def _object(g: Graph, source: Any) -> Any:

@@ -119,12 +119,15 @@ def _build(
     )
     mesh.data.materials.append(materials.proxy_material(f"{name}.proxy", avatar.proxy_texture))
     face_part = follow.face_carrier(avatar.proxy)
-    joint_carrier = carriers.build_joint_carrier(f"{name}.joints", info.joint_names, rig, collection)
+    correctives = follow.pose_correctives(avatar)
+    joint_carrier = carriers.build_joint_carrier(
+        f"{name}.joints", info.joint_names, correctives, rig, collection
+    )
     face_mesh = carriers.build_face_carrier(
         f"{name}.face", face_part, avatar.proxy, info.arkit_names, rig, collection
     )
     cloud = splats.build_splats(
-        f"{name}.splats", avatar, face_part, rig, (joint_carrier, face_mesh), collection
+        f"{name}.splats", avatar, face_part, correctives, rig, (joint_carrier, face_mesh), collection
     )
 
     # Drivers evaluated before their property exists stay dead, so properties and the tag come first.

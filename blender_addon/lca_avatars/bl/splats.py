@@ -24,6 +24,7 @@ def build_splats(
     name: str,
     avatar: Any,
     face: follow.FaceCarrier,
+    correctives: follow.PoseCorrectives | None,
     rig: bpy.types.Object,
     carriers: tuple[bpy.types.Object, bpy.types.Object],
     collection: bpy.types.Collection,
@@ -34,7 +35,11 @@ def build_splats(
     obj.parent = rig
     write_splats(obj.data, avatar.canonical)
     _write_binding(obj.data, avatar, face)
-    follow_nodes.add_modifier(obj, *carriers, joint_count=len(avatar.skinning.joints))
+    motions = () if correctives is None else correctives.means
+    for component, means in enumerate(motions):
+        compat.write_attribute(obj.data, follow_nodes.pose_motion(component), "FLOAT_VECTOR", means)
+    joints, face_mesh = carriers
+    follow_nodes.add_modifier(obj, joints, face_mesh, len(avatar.skinning.joints), len(motions))
     compat.make_native_splats(obj.data)
     obj.data.materials.append(materials.splat_material())
     return obj

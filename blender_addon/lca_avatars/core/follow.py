@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .deps import skin
 
 _CONJUGATE = np.array([1.0, -1.0, -1.0, -1.0])
+_LEAST_MOTION = 5e-6  # metres per unit of a pose coefficient (they reach about 10)
 _LEAST_AREA = 1e-12  # square metres, twice the triangle
 _STILL = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
@@ -82,6 +83,44 @@ def _frames(corners: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
     affine[:, :3] = np.stack([first, second, normal, corners[:, 0]], -1)
     affine[:, 3, 3] = 1.0
     return affine, np.stack([x, np.cross(normal, x), normal], -1)
+
+
+@dataclass(frozen=True)
+class PoseCorrectives:
+    """How the pose moves splats at rest: coefficients c = sum over joints of <weights, R - I> + offset.
+
+    Attributes:
+        parents: int32 (J,) parent joint; the root is its own.
+        weights: f32 (C, J, 3, 3), zero for the root; entry [c, j, :, b] multiplies column b of joint j's R.
+        offsets: f32 (C,), what each coefficient starts from.
+        means: f32 (C, N, 3) metres of motion per unit of coefficient.
+    """
+
+    parents: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    offsets: NDArray[np.float32]
+    means: NDArray[np.float32]
+
+
+def pose_correctives(avatar: Any) -> PoseCorrectives | None:
+    """The position part of an ``AvatarPackage``'s pose correctives; None when it has none that matter."""
+    c = avatar.correctives
+    if c is None or not len(c.pose_basis):
+        return None
+    used = [k for k in range(len(c.pose_basis)) if np.abs(c.pose_means[k]).max() > _LEAST_MOTION]
+    if not used:
+        return None
+    basis = np.asarray(c.pose_basis, np.float64)[used]
+    joints = basis.reshape(len(used), -1, 3, 3)  # R - I, row by row, joints 1 and up
+    weights = np.concatenate([np.zeros((len(used), 1, 3, 3)), joints], 1)
+    identity = np.trace(weights, axis1=2, axis2=3).sum(1)
+    parents = np.maximum(np.asarray(avatar.skinning.parents, np.int64), 0)
+    return PoseCorrectives(
+        parents.astype(np.int32),
+        weights.astype(np.float32),
+        (-identity - basis @ np.asarray(c.pose_mean, np.float64)).astype(np.float32),
+        np.asarray(c.pose_means, np.float32)[used],
+    )
 
 
 def turn_shares(weights: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
