@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lca.errors import CancelledError, InvalidInputError
+from lca.errors import CancelledError, InvalidInputError, PreconditionError
 from lca_bridge.wire.package import read_package
 from lca_core.body.names import ARKIT_NAMES
 from lca_core.body.rig import default_rig
@@ -23,7 +24,7 @@ from lca_core.body.rig import default_rig
 ADDON = Path(__file__).parents[2] / "blender_addon"
 sys.path.insert(0, str(ADDON))
 
-from lca_avatars.core import board, control_names, endpoint, follow, frames, jobs, rig_info  # noqa: E402
+from lca_avatars.core import board, control_names, endpoint, follow, frames, jobs, local_service, rig_info  # noqa: E402
 
 seeds = st.integers(0, 2**31)
 
@@ -170,6 +171,28 @@ def test_rest_frames_are_rotations_along_the_limbs(skeleton: frames.Skeleton, ri
 def test_only_loopback_is_allowed_without_online_access(address: str, local: bool) -> None:
     assert (endpoint.refusal(address, online_access=False) is None) == local
     assert endpoint.refusal(address, online_access=True) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for the program")
+def test_a_local_service_starts_once_and_ends(tmp_path: Path) -> None:
+    with pytest.raises(PreconditionError, match="lca program was not found"):
+        local_service.start(str(tmp_path / "nothing"), "127.0.0.1:1")
+    seen = tmp_path / "seen"
+    program = tmp_path / "lca"
+    program.write_text(f'#!/bin/sh\necho "$@" > {seen}\nexec sleep 60\n')
+    program.chmod(0o755)
+    local_service.start(str(program), "127.0.0.1:7")
+    try:
+        assert local_service.running()
+        with pytest.raises(PreconditionError, match="still running"):
+            local_service.start(str(program), "127.0.0.1:7")
+        deadline = time.monotonic() + 20
+        while not (seen.is_file() and seen.read_text().endswith("\n")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert seen.read_text().split() == ["serve", "--listen", "127.0.0.1:7"]
+    finally:
+        local_service.stop()
+    assert not local_service.running()
 
 
 def test_an_empty_address_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bpy
 
+from ..core import local_service
 from . import animate, create, import_avatar, import_ply, landing, pose, service
 
 _MODULES = (service, import_avatar, import_ply, create, pose, animate)
@@ -24,6 +25,7 @@ def register() -> None:
 def unregister() -> None:
     """The reverse of ``register``; a running job is cancelled first."""
     landing.stop()
+    local_service.stop()
     if landing.stop_on_load in bpy.app.handlers.load_pre:
         bpy.app.handlers.load_pre.remove(landing.stop_on_load)
     for entry in reversed(_MENUS):

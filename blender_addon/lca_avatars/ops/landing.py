@@ -17,6 +17,7 @@ import bpy
 from ..bl import importer
 from ..core.deps import describe_error, errors
 from ..core.jobs import Job
+from . import service
 
 _TICK_SECONDS = 0.25
 
@@ -104,7 +105,14 @@ def stop_on_load(*_arguments: object) -> None:
 
 
 def download_folder() -> Path:
-    """Where packages land: the extension's own user folder, or a temporary one in a checkout."""
+    """Where packages land: the folder of the preferences, else the extension's own user folder, or a
+    temporary one in a checkout.
+    """
+    prefs = service.preferences()
+    if prefs is not None and prefs.cache_folder:
+        chosen = Path(bpy.path.abspath(prefs.cache_folder))
+        chosen.mkdir(parents=True, exist_ok=True)
+        return chosen
     base = __package__.rpartition(".")[0]
     if base.startswith("bl_ext."):
         return Path(bpy.utils.extension_path_user(base, path="avatars", create=True))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import bpy
 
+from ..core import local_service
 from ..core import service as service_core
 from ..core.deps import describe_error
-from ..core.endpoint import DEFAULT_ENDPOINT, refusal
+from ..core.endpoint import DEFAULT_ENDPOINT, is_loopback, refusal
 from ..core.jobs import Job
 
 _ADDON = __package__.rpartition(".")[0]
@@ -45,10 +46,22 @@ class LCA_Preferences(bpy.types.AddonPreferences):
         subtype="FILE_PATH",
     )
 
+    cache_folder: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Avatar Folder",
+        description="Where downloaded avatars are kept; empty uses the extension's own folder",
+        subtype="DIR_PATH",
+    )
+    program: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Service Program",
+        description="The lca program of an LCA Bridge installation on this computer; empty looks in PATH",
+        subtype="FILE_PATH",
+    )
+
     def draw(self, _context: bpy.types.Context) -> None:
-        """The three fields."""
-        for name in ("endpoint", "token_file", "ca_file"):
+        """The fields, and a button that starts the service of this computer."""
+        for name in ("endpoint", "token_file", "ca_file", "cache_folder", "program"):
             self.layout.prop(self, name)
+        self.layout.operator("lca.stop_service" if local_service.running() else "lca.start_service")
 
 
 def preferences() -> LCA_Preferences | None:
@@ -117,4 +130,51 @@ class LCA_OT_connect(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (LCA_Preferences, LCA_OT_connect)
+class LCA_OT_start_service(bpy.types.Operator):
+    """Start the avatar service of this computer; it ends with Blender"""
+
+    bl_idname = "lca.start_service"
+    bl_label = "Start Local Service"
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        """Only one, and only for an address of this computer."""
+        if local_service.running():
+            cls.poll_message_set("The service that Blender started is running")
+            return False
+        if not is_loopback(resolve().endpoint):
+            cls.poll_message_set("The address in the preferences is not of this computer")
+            return False
+        return True
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Start it and return at once; Connect says when it answers."""
+        prefs = preferences()
+        program = bpy.path.abspath(prefs.program) if prefs is not None and prefs.program else ""
+        try:
+            local_service.start(program, resolve().endpoint)
+        except Exception as error:
+            self.report({"ERROR"}, describe_error(error))
+            return {"CANCELLED"}
+        self.report({"INFO"}, f"The service is starting at {resolve().endpoint}")
+        return {"FINISHED"}
+
+
+class LCA_OT_stop_service(bpy.types.Operator):
+    """Stop the service that Blender started"""
+
+    bl_idname = "lca.stop_service"
+    bl_label = "Stop Local Service"
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        """Only ours."""
+        return local_service.running()
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Ask it to end."""
+        local_service.stop()
+        return {"FINISHED"}
+
+
+CLASSES = (LCA_Preferences, LCA_OT_connect, LCA_OT_start_service, LCA_OT_stop_service)
