@@ -201,21 +201,37 @@ def paint_suit(name: str, upper: Cloth, lower: Cloth, rng: np.random.Generator) 
 
 
 @cache
-def _head_texels() -> NDArray[np.bool_]:
-    """(512,512) texels of the head, mouth excluded."""
+def _face_texels() -> NDArray[np.bool_]:
+    """(512,512) texels of the cheeks and the forehead: head faces that look forward, on the outside."""
     faces, uvs = base_mesh("skin")
+    body = extended_body().template
+    corner = body[faces]
+    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    forward = normal[:, 2] > 0.5 * np.linalg.norm(normal, axis=1)
     head = extended_body().weights[:, JOINT_INDEX["head"]][faces].min(1) > 0.5
+    # Sockets and the mouth's inside lie behind the face.
+    centre = corner.mean(1)
+    head &= forward & (centre[:, 2] > np.quantile(centre[head & forward, 2], 0.5))
     corners = np.stack([uvs[head][..., 0], 1 - uvs[head][..., 1]], -1) * 512
     mouth = np.unpackbits(array("base/mouth"), count=512 * 512).reshape(512, 512).astype(bool)
     return (rasterize(corners, 512, 512)[0] >= 0) & ~mouth
 
 
 @cache
+def _vest() -> NDArray[np.bool_]:
+    """(512,512) texels of the vest painted on every skin, found on fair skins, unlike dark ones."""
+    found = np.ones((512, 512), bool)
+    for name in ("skin_young_lightskinned_female", "skin_young_lightskinned_male"):
+        rgb = texture(name)[..., :3].astype(int)
+        found &= np.abs(rgb - np.array(UNDERWEAR_RGB)).max(-1) < 30
+    return found
+
+
+@cache
 def skin_tone(name: str) -> float:
-    """Median linear luminance of the head in a skin texture."""
+    """Median linear luminance of the face in a skin texture."""
     rgb = texture(name)[..., :3].astype(np.float64)
-    vest = np.abs(rgb - np.array(UNDERWEAR_RGB)).max(-1) < 30
-    return float(np.median(luminance(_linear(rgb[~vest & _head_texels()] / 255))))
+    return float(np.median(luminance(_linear(rgb[~_vest() & _face_texels()] / 255))))
 
 
 def _linear(x: NDArray) -> NDArray:
@@ -267,7 +283,7 @@ def paint_skin(
     The painted vest keeps its colour.
     """
     rgb = texture(name)[..., :3].astype(np.float32)
-    vest: NDArray[np.bool_] = np.abs(rgb - np.array(UNDERWEAR_RGB, np.float32)).max(-1, keepdims=True) < 30
+    vest = _vest()[..., None]
     # 1/2.2 brings the gain, which acts on light, to the sRGB texture.
     skin = np.where(vest, rgb, rgb * np.array(gain, np.float32) ** (1 / 2.2))
     roots, beard = _skin_regions()

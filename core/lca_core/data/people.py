@@ -183,7 +183,7 @@ def sample_identity(split: str, number: int) -> Identity:
     ]
     files = _allowed("skin", tuple(files), split)
     place = float(skin.uniform(0, 1))
-    darker = place > 0.62 or (place > 0.45 and skin.random() < 0.5)
+    darker = place > 0.6
     chosen = str(skin.choice([s for s in files if ("dark" in s) == darker]))
     gain = skin_gain(skin, place, skin_tone(chosen))
     styles = _allowed("hair", _FEMALE_HAIR if female else _MALE_HAIR, split)

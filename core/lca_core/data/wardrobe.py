@@ -205,6 +205,6 @@ def skin_gain(rng: np.random.Generator, place: float, own: float) -> tuple[float
     levels = np.array([luminance(tone_colour(p)) for p in places])
     here = float(places[np.abs(levels - own).argmin()])
     # The fairest textures are at the top of the row already: brighter or paler ones would glow.
-    gain = tone_colour(max(place, here)) / tone_colour(here)
+    gain = tone_colour(max(place, here) if here < 0.3 else place) / tone_colour(here)
     r, g, b = gain * (1 + rng.normal(0, 0.03) * np.array([0.5, -0.1, -0.8])) * rng.uniform(0.92, 1.04)
     return float(r), float(g), float(b)
