@@ -330,6 +330,19 @@ def test_a_bad_pose_inside_a_batch_is_one_warning(shared_client, avatar):
     assert stream.counts.finished.frames_rejected == 1
 
 
+def test_a_broken_stream_ends_at_once_not_after_a_heartbeat(shared_client, avatar):
+    """Found by fuzzing: the reader's error waited for the next heartbeat if frames were on their way."""
+    for _ in range(5):
+        begun = time.monotonic()
+        with shared_client.animate(avatar.name, codec="q10", every=True) as stream:
+            for pose in poses(3):
+                stream.push(pose)
+            stream.push_many(list(poses(65)))
+            with pytest.raises(InvalidInputError):
+                list(stream.frames())
+        assert time.monotonic() - begun < 1.5
+
+
 def test_batches_have_a_limit(shared_client, avatar):
     with shared_client.animate(avatar.name, codec="corrections", every=True) as stream:
         stream.push_many(list(poses(65)))

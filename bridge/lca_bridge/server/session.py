@@ -192,6 +192,8 @@ class AnimateSession:
                 continue
             if self._finished and not self._queue:
                 break
+            if reader.done() and reader.exception() is not None:
+                continue  # it failed while a message was on its way out: say so now, not after a heartbeat
             self._changed.clear()
             if not await self._wait_for_change(reader):
                 yield pb.AnimateResponse(heartbeat=pb.AnimateHeartbeat())
