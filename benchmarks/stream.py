@@ -2,9 +2,9 @@
 
 ``lca bench stream [--json] [--gaussians N] [--seconds S] [--save FILE]``. Service and client are the real
 ones, in two processes on loopback TCP, 100k Gaussians. Poses go up, frames come down, every one of them.
-The evaluation of poses is replaced by frames computed beforehand (``lca bench animate`` measures it), except in
-the rows that say so. ``shm`` frames are read out of the shared memory into the reader's own arrays. The naive
-peer is plain grpcio as a newcomer would write it, in the same run, the better of its two schemas.
+Posing is replaced by frames computed beforehand (``lca bench animate`` measures it), except in the rows that
+say so. ``shm`` frames are read out of the shared memory into the reader's own arrays. The naive peer is plain
+grpcio as a newcomer would write it, in the same run, the better of its two schemas.
 """
 
 from __future__ import annotations
