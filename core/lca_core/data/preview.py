@@ -43,8 +43,10 @@ def _numbers(seed: int, count: int, split: str) -> list[int]:
     return [low + (seed * 1009 + i) % (high - low) for i in range(count)]
 
 
-def _shot(scene: Scene, points: NDArray, yaw: float, width: int, height: int, distance: float) -> Picture:
-    K, viewmat = fit_camera(points, yaw, 0.05, distance, width, height, 0.97, np.zeros(2))
+def _shot(
+    scene: Scene, points: NDArray, yaw: float, width: int, height: int, distance: float, pitch: float = 0.05
+) -> Picture:
+    K, viewmat = fit_camera(points, yaw, pitch, distance, width, height, 0.97, np.zeros(2))
     return scene.render(K, viewmat, width, height, studio_light(), samples=2).composite(_BACKGROUND)
 
 
@@ -131,7 +133,7 @@ def hand_sheet(seed: int) -> Picture:
                 reach = [(-0.03, -0.07, -0.07), (0.19, 0.07, 0.07)]
                 box = np.array([[x * sign, y, z] for x in (reach[0][0], reach[1][0]) for y in (-0.06, 0.05)
                                 for z in (-0.08, 0.08)])  # fmt: skip
-                tile = _shot(scene, wrist + box, sign * 0.5, 130, 110, 0.9)
+                tile = _shot(scene, wrist + box, sign * 0.4, 130, 110, 0.9, 0.9)
                 tiles.append(_caption(tile, f"{side} {name or 'random'}"))
     return _grid(tiles, 14)
 
@@ -146,7 +148,7 @@ def clip_sheet(seed: int, frames: int = 12) -> Picture:
         vertices = cloth.drape(person, poses)
         used = np.unique(person.faces)
         scene = person.scene()
-        box = np.concatenate([vertices[::30, used].min(1), vertices[::30, used].max(1)])
+        box = vertices[::15, used].reshape(-1, 3)
         for t in np.linspace(0, len(poses) - 1, frames).astype(int):
             scene.pose(vertices[t])
             tiles.append(_caption(_shot(scene, box, 0.3, 110, 220, 3.5), f"{t / 30:.1f} s"))
