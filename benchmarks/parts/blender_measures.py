@@ -77,7 +77,7 @@ def time_posing(handles: importer.AvatarHandles) -> float:
 
 
 def time_full_rig(handles: importer.AvatarHandles) -> float:
-    """Playback: every control keyed, all limbs on IK, 52 keyed coefficients, finger sliders; proxy and splats shown."""
+    """Playback: every control keyed, limbs on IK, 52 keyed shapes, finger sliders; proxy and splats shown."""
     rig, scene = handles.rig, bpy.context.scene
     rng = np.random.default_rng(2)
     for i in range(0, FRAMES + 3, 3):

@@ -120,11 +120,12 @@ def _build(
     mesh.data.materials.append(materials.proxy_material(f"{name}.proxy", avatar.proxy_texture))
     face_part = follow.face_carrier(avatar.proxy)
     correctives = follow.pose_correctives(avatar)
+    # Names after the proxy's in the alphabet: the first mesh child of an avatar is its proxy.
     joint_carrier = carriers.build_joint_carrier(
-        f"{name}.joints", info.joint_names, correctives, rig, collection
+        f"{name}.rig_joints", info.joint_names, correctives, rig, collection
     )
     face_mesh = carriers.build_face_carrier(
-        f"{name}.face", face_part, avatar.proxy, info.arkit_names, rig, collection
+        f"{name}.rig_face", face_part, avatar.proxy, info.arkit_names, rig, collection
     )
     cloud = splats.build_splats(
         f"{name}.splats", avatar, face_part, correctives, rig, (joint_carrier, face_mesh), collection

@@ -90,6 +90,7 @@ def add_shape_keys(
     obj.data.shape_keys.name = obj.name
     for shape, title in enumerate(arkit_names):
         key = obj.shape_key_add(name=title, from_mix=False)
+        key.value = 0.0  # some versions start at 1
         rows = proxy.arkit_rows(shape)
         index, offsets = proxy.arkit_index[rows], proxy.arkit_vertices[rows]
         if where is not None:
