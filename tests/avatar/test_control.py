@@ -61,8 +61,9 @@ def alike(ours: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 
 
 def felt(moved: np.ndarray) -> np.ndarray:
-    """Squared displacement (N,) of what moves by more than a fifth of a millimetre: the linear pose components of the
-    baked rig spread less than that over the whole body."""
+    """Squared displacement (N,) of what moves by more than a fifth of a millimetre.
+
+    The linear pose components of the baked rig spread less than that over the whole body."""
     energy = np.square(moved).sum(1)
     return np.where(energy > 2e-4**2, energy, 0.0)
 
