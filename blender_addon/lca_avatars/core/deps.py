@@ -22,6 +22,7 @@ def _load(name: str) -> ModuleType:
 
 
 errors = _load("lca.errors")
+motion = _load("lca.motion")
 package = _load("lca_bridge.wire.package")
 skin = _load("lca_bridge.wire.skin")
 

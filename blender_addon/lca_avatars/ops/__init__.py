@@ -6,9 +6,9 @@ from __future__ import annotations
 import bpy
 
 from ..core import local_service
-from . import animate, create, import_avatar, import_ply, landing, pose, service
+from . import animate, create, import_avatar, import_ply, landing, motion, pose, service
 
-_MODULES = (service, import_avatar, import_ply, create, pose, animate)
+_MODULES = (service, import_avatar, import_ply, create, pose, animate, motion)
 _MENUS = (import_avatar.menu_entry, import_ply.menu_entry)
 
 

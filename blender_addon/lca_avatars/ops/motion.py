@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Motion files onto the avatar, and what the avatar shows as plain keys."""
+
+from __future__ import annotations
+
+import time
+
+import bpy
+from bpy_extras.io_utils import ImportHelper
+
+from ..bl import importer, motion, pose_reader
+from ..core.deps import describe_error, errors
+from ..core.deps import motion as motion_files
+from .pose import AvatarOperator
+
+_UNDO = {"REGISTER", "UNDO"}
+FILTER = ";".join(f"*{suffix}" for suffix in motion_files.SUFFIXES)
+
+
+def land_clip(
+    rig: bpy.types.Object,
+    path: str,
+    scene: bpy.types.Scene,
+    *,
+    start: int,
+    layer: bool,
+    blend_in: float = 0.0,
+    fit_range: bool = True,
+    face_forward: bool = True,
+) -> tuple[int, str]:
+    """Key a motion file on ``rig``; returns the number of frames and the clip's own description.
+
+    Raises:
+        LcaError: not a motion file we can read.
+    """
+    clip = motion_files.read_motion(path, fps=pose_reader.frame_rate(scene), face_forward=face_forward)
+    motion.key_clip(rig, clip, start, layer=layer, blend_in=blend_in)
+    if fit_range:
+        scene.frame_start = min(scene.frame_start, start) if layer else start
+        last = start + len(clip) - 1
+        scene.frame_end = max(scene.frame_end, last) if layer else last
+    scene.frame_set(scene.frame_current)
+    return len(clip), clip.source
+
+
+class LCA_OT_import_motion(AvatarOperator, bpy.types.Operator, ImportHelper):
+    """Key a motion file on the avatar: BVH, SMPL-X or captured npz, ARKit JSON, Live Link Face CSV"""
+
+    bl_idname = "lca.import_motion"
+    bl_label = "Import Motion"
+    bl_options = _UNDO
+
+    filename_ext = ""
+    filter_glob: bpy.props.StringProperty(default=FILTER, options={"HIDDEN"})  # type: ignore[valid-type]
+    start: bpy.props.IntProperty(  # type: ignore[valid-type]
+        name="Start Frame", description="Where the clip's first frame goes", default=1
+    )
+    layer: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="As Layer",
+        description="Put the clip on an NLA track above the present animation instead of replacing it",
+        default=False,
+    )
+    blend_in: bpy.props.FloatProperty(  # type: ignore[valid-type]
+        name="Fade", description="Frames over which a layer fades in and out", default=0.0, min=0.0
+    )
+    fit_range: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Fit Frame Range", description="Make the scene's frame range hold the clip", default=True
+    )
+    face_forward: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Face Forward",
+        description="Turn the clip so that it starts facing the way the avatar does at rest",
+        default=True,
+    )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Read and key; a file that is no motion is reported, and nothing changes."""
+        rig = importer.find_avatar(context.object)
+        begun = time.perf_counter()
+        try:
+            count, source = land_clip(
+                rig,
+                bpy.path.abspath(self.filepath),
+                context.scene,
+                start=self.start,
+                layer=self.layer,
+                blend_in=self.blend_in,
+                fit_range=self.fit_range,
+                face_forward=self.face_forward,
+            )
+        except (errors.LcaError, OSError) as error:
+            self.report({"ERROR"}, describe_error(error))
+            return {"CANCELLED"}
+        self.report({"INFO"}, f"Keyed {count} frames of {source} in {time.perf_counter() - begun:.1f} s")
+        return {"FINISHED"}
+
+
+class LCA_OT_bake_keys(AvatarOperator, bpy.types.Operator):
+    """Write what the avatar shows, whatever IK, masters, board and layers made it, as plain keys"""
+
+    bl_idname = "lca.bake_keys"
+    bl_label = "Bake to Keys"
+    bl_options = _UNDO
+
+    start: bpy.props.IntProperty(name="Start", description="-1: the scene's", default=-1, min=-1)  # type: ignore[valid-type]
+    end: bpy.props.IntProperty(name="End", description="-1: the scene's", default=-1, min=-1)  # type: ignore[valid-type]
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Play the range once and key it."""
+        scene = context.scene
+        start, end = frame_range(scene, self.start, self.end)
+        if end < start:
+            self.report({"ERROR"}, f"The range ends before it starts ({start} to {end})")
+            return {"CANCELLED"}
+        action = motion.bake(importer.find_avatar(context.object), scene, start, end)
+        self.report({"INFO"}, f"Baked {end - start + 1} frames into {action.name}")
+        return {"FINISHED"}
+
+
+def frame_range(scene: bpy.types.Scene, start: int, end: int) -> tuple[int, int]:
+    """Frames from operator settings, in which -1 means the scene's."""
+    return (scene.frame_start if start < 0 else start, scene.frame_end if end < 0 else end)
+
+
+CLASSES = (LCA_OT_import_motion, LCA_OT_bake_keys)
