@@ -53,9 +53,10 @@ def splat_bounds(
     means: npt.ArrayLike, scales: npt.ArrayLike, margin: float = 0.0
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Corners of the box that holds every p -+ 3 max(scale), widened by ``margin`` metres."""
-    p = np.asarray(means, np.float64)
-    r = SIGMAS * np.asarray(scales, np.float64).max(axis=1, keepdims=True) + margin
-    return (p - r).min(axis=0), (p + r).max(axis=0)
+    # Column by column: numpy reduces along a short last axis ten times slower.
+    p, s = np.asarray(means).T, np.asarray(scales).T
+    r = SIGMAS * np.maximum(np.maximum(s[0], s[1]), s[2]).astype(np.float64) + margin
+    return np.array([(x - r).min() for x in p]), np.array([(x + r).max() for x in p])
 
 
 def define_splats(
