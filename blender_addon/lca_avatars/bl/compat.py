@@ -22,6 +22,7 @@ _ATTRIBUTE_FIELD = {
     "FLOAT4": "vector",
     "FLOAT4X4": "value",
 }
+_ATTRIBUTE_WIDTH = {"FLOAT_VECTOR": 3, "QUATERNION": 4, "FLOAT_COLOR": 4, "FLOAT4": 4, "FLOAT4X4": 16}
 
 
 def new_pointcloud(name: str, positions: NDArray[np.floating]) -> bpy.types.Object:
@@ -76,6 +77,19 @@ def write_attribute(data: Any, name: str, kind: str, values: NDArray[Any], domai
         attribute = data.attributes.new(name, kind, domain)
     dtype = np.int32 if kind == "INT" else np.float32
     attribute.data.foreach_set(_ATTRIBUTE_FIELD[kind], np.ascontiguousarray(values, dtype).reshape(-1))
+
+
+def read_attribute(data: Any, name: str) -> NDArray[Any]:
+    """One attribute by a bulk copy: (N,) for numbers, (N, width) for vectors, float32 or int32.
+
+    Raises:
+        KeyError: there is none of this name.
+    """
+    attribute = data.attributes[name]
+    width = _ATTRIBUTE_WIDTH.get(attribute.data_type, 1)
+    values = np.empty(len(attribute.data) * width, np.int32 if attribute.data_type == "INT" else np.float32)
+    attribute.data.foreach_get(_ATTRIBUTE_FIELD[attribute.data_type], values)
+    return values.reshape(-1, width) if width > 1 else values
 
 
 def _has_float4() -> bool:

@@ -39,6 +39,8 @@ from .drivers import add_control
 
 AVATAR_ID = "lca_avatar"
 ROLE = "lca_role"
+PACKAGE = "lca_package"
+"""Property of the rig: the avatar file it came from, absolute."""
 DISPLAY = ("PROXY", "SPLATS", "BOTH")
 
 
@@ -76,7 +78,9 @@ def import_avatar(path: str | os.PathLike[str], context: bpy.types.Context | Non
     # The scene's own collection is always part of the view layer; the active one may be excluded.
     context.scene.collection.children.link(collection)
     try:
-        return _build(avatar, info, skeleton, context, collection)
+        handles = _build(avatar, info, skeleton, context, collection)
+        handles.rig[PACKAGE] = os.path.abspath(path)
+        return handles
     except Exception:
         for obj in list(collection.objects):
             bpy.data.objects.remove(obj)

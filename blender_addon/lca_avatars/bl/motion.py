@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Motion clips as keys on the control rig: FK controls, 52 face sliders and gaze, in one slotted action.
 
-A clip lands either as the avatar's action or as an NLA layer above what is there; ``bake`` writes what the rig
-shows, whatever made it, as plain keys. Curves are filled in bulk, because one key at a time is ten times
-slower.
+A clip lands either as the avatar's action or as an NLA layer above what is there; ``bake`` writes what the
+rig shows, whatever made it, as plain keys. Curves are filled in bulk: one key at a time is ten times slower.
 """
 
 from __future__ import annotations
@@ -140,7 +139,7 @@ def _settle_on(rig: bpy.types.Object, action: bpy.types.Action, start: int, laye
     if below is not None:
         # The active action plays above all tracks, so it has to become one.
         anim.action = None
-        strip = _strip(anim, below, slot, int(round(below.frame_range[0])))
+        strip = _strip(anim, below, slot, round(below.frame_range[0]))
         strip.extrapolation = "HOLD"
     strip = _strip(anim, action, action.slots[0], start)
     strip.extrapolation, strip.blend_type = "NOTHING", "REPLACE"

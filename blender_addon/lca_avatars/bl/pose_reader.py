@@ -38,10 +38,12 @@ class RigPose:
 
 
 class PoseReader:
-    """Prepared for reading one rig many times; hold it no longer than the rig exists unchanged."""
+    """Prepared for reading one rig many times. Holds numbers and names only, so it survives an undo; a rig
+    whose bones were renamed or added to needs a new one."""
 
     def __init__(self, rig: bpy.types.Object) -> None:
-        self._rig, self._info = rig, rig_info(rig)
+        self.bones = len(rig.pose.bones)
+        self._info = rig_info(rig)
         names = [deform_bone(rig, joint) for joint in self._info.joint_names]
         place = {bone.name: i for i, bone in enumerate(rig.pose.bones)}
         self._rows = np.array([place[name] for name in names])
@@ -52,20 +54,20 @@ class PoseReader:
         self._rest, self._origin = rest[:, :3, :3], rest[0, :3, 3]
         self._buffer = np.empty(16 * len(rig.pose.bones), np.float32)
 
-    def read(self) -> RigPose:
+    def read(self, rig: bpy.types.Object) -> RigPose:
         """The pose of the last depsgraph update."""
-        self._rig.pose.bones.foreach_get("matrix", self._buffer)
+        rig.pose.bones.foreach_get("matrix", self._buffer)
         # Blender hands matrices over column by column.
         world = np.swapaxes(self._buffer.reshape(-1, 4, 4)[self._rows], 1, 2).astype(np.float64)
         turns = axis_angles(local_rotations(world[:, :3, :3], self._rest, self._parents))
         shift = world[0, :3, 3] - self._origin
-        return RigPose(turns.astype(np.float32), shift.astype(np.float32), self._weights())
+        return RigPose(turns.astype(np.float32), shift.astype(np.float32), self._weights(rig))
 
-    def _weights(self) -> NDArray[np.float32]:
+    def _weights(self, rig: bpy.types.Object) -> NDArray[np.float32]:
         """Values of the face shapes as the drivers left them; a hidden mesh may lag, so a shown one is
         asked."""
-        proxy = importer.part(self._rig, "proxy")
-        mesh = proxy if proxy is not None and not proxy.hide_viewport else importer.part(self._rig, "face")
+        proxy = importer.part(rig, "proxy")
+        mesh = proxy if proxy is not None and not proxy.hide_viewport else importer.part(rig, "face")
         mesh = proxy if mesh is None else mesh
         if mesh is None:
             return np.zeros(len(self._info.arkit_names), np.float32)
@@ -81,7 +83,7 @@ def record(rig: bpy.types.Object, scene: bpy.types.Scene, start: int, end: int) 
     try:
         for frame in range(start, end + 1):
             scene.frame_set(frame)
-            poses.append(reader.read())
+            poses.append(reader.read(rig))
     finally:
         scene.frame_set(before)
     return motion.MotionClip.of(

@@ -32,6 +32,11 @@ def client() -> ModuleType:
     return _load("lca_bridge.client")
 
 
+def client_part(name: str) -> ModuleType:
+    """A module that comes with the client, for example ``lca_bridge.wire.messages`` (needs protobuf)."""
+    return _load(name)
+
+
 def describe_error(error: BaseException) -> str:
     """One line for a human: our own errors speak for themselves, anything else gets its type named."""
     if isinstance(error, errors.LcaError):

@@ -5,11 +5,19 @@ from __future__ import annotations
 
 import bpy
 
+from ..bl import cache_player
+from ..bl import live as live_session
 from ..core import local_service
-from . import animate, create, import_avatar, import_ply, landing, motion, pose, service
+from . import animate, create, import_avatar, import_ply, landing, live, motion, pose, service
 
-_MODULES = (service, import_avatar, import_ply, create, pose, animate, motion)
+_MODULES = (service, import_avatar, import_ply, create, pose, animate, motion, live)
 _MENUS = (import_avatar.menu_entry, import_ply.menu_entry)
+_HANDLERS = (
+    ("load_pre", landing.stop_on_load),
+    ("load_pre", live_session.stop_before_load),
+    ("load_post", live_session.tidy_after_load),
+    ("frame_change_pre", cache_player.play),
+)
 
 
 def register() -> None:
@@ -19,15 +27,18 @@ def register() -> None:
             bpy.utils.register_class(cls)
     for entry in _MENUS:
         bpy.types.TOPBAR_MT_file_import.append(entry)
-    bpy.app.handlers.load_pre.append(landing.stop_on_load)
+    for when, handler in _HANDLERS:
+        getattr(bpy.app.handlers, when).append(handler)
 
 
 def unregister() -> None:
     """The reverse of ``register``; a running job is cancelled first."""
     landing.stop()
+    live_session.stop()
     local_service.stop()
-    if landing.stop_on_load in bpy.app.handlers.load_pre:
-        bpy.app.handlers.load_pre.remove(landing.stop_on_load)
+    for when, handler in _HANDLERS:
+        if handler in getattr(bpy.app.handlers, when):
+            getattr(bpy.app.handlers, when).remove(handler)
     for entry in reversed(_MENUS):
         bpy.types.TOPBAR_MT_file_import.remove(entry)
     for module in reversed(_MODULES):

@@ -103,7 +103,7 @@ def write_bvh(path: Path, turns: np.ndarray) -> Path:
 
 def shown(rig: bpy.types.Object, frame: int) -> pose_reader.RigPose:
     bpy.context.scene.frame_set(frame)
-    return pose_reader.PoseReader(rig).read()
+    return pose_reader.PoseReader(rig).read(rig)
 
 
 def apart(first: np.ndarray, second: np.ndarray) -> float:

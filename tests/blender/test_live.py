@@ -1,0 +1,189 @@
+"""Live mode against a real service that this test starts as its own process, and kills half-way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("bpy", reason="needs the bpy module")
+pytestmark = pytest.mark.bpy
+
+ADDON = Path(__file__).parents[2] / "blender_addon"
+SERVER = """
+import sys, time
+from pathlib import Path
+from lca_bridge.server.app import ServiceThread
+from lca_bridge.server.config import ServerConfig
+with ServiceThread(ServerConfig(data_dir=Path(sys.argv[1]), address="127.0.0.1:0")) as service:
+    Path(sys.argv[1], "address").write_text(service.target)
+    print("READY", service.target, flush=True)
+    time.sleep(600)
+"""
+PRELUDE = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import bpy
+import numpy as np
+sys.path.insert(0, {addon!r})
+bpy.ops.wm.read_factory_settings(use_empty=True)
+import lca_avatars
+from lca_avatars.bl import frames_cloud, importer, live, pose_reader, splats
+from lca_avatars.core.splat_cache import Gaussians
+lca_avatars.register()
+where = dict(endpoint={endpoint!r}, token_file={token!r})
+server_pid, avatar = {pid}, os.environ["LCA_TEST_AVATAR"]
+bpy.ops.lca.import_avatar(filepath=avatar)
+rig = bpy.context.object
+
+def refused(call, **arguments):
+    try:
+        result = call(**arguments)
+    except RuntimeError as error:
+        return str(error)
+    raise AssertionError(f"was not refused: {{result}}")
+
+def until(what, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, (live.message(), "nothing happened")
+        live.step()
+        time.sleep(0.004)
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A service in a process of its own; ``data`` and ``target`` are set on it."""
+    data = tmp_path / "service"
+    data.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(data)], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    assert process.stdout is not None and process.stdout.readline().startswith("READY")
+    process.data = data  # type: ignore[attr-defined]
+    process.target = (data / "address").read_text()  # type: ignore[attr-defined]
+    yield process
+    process.kill()
+    process.wait(10)
+
+
+@pytest.fixture
+def blender(
+    server: subprocess.Popen[str], tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
+) -> Callable[[str], str]:
+    """Run a script in Blender with the avatar imported; returns its output."""
+
+    def run(body: str) -> str:
+        script = tmp_path / "script.py"
+        prelude = PRELUDE.format(
+            addon=str(ADDON),
+            endpoint=server.target,  # type: ignore[attr-defined]
+            token=str(server.data / "token"),  # type: ignore[attr-defined]
+            pid=server.pid,
+        )
+        script.write_text(prelude + body + "\nprint('DONE')\n")
+        done = run_python(script)
+        assert done.returncode == 0 and "DONE" in done.stdout, done.stdout[-4000:] + done.stderr[-4000:]
+        return done.stdout
+
+    return run
+
+
+def test_live_follows_the_pose_and_falls_back_when_the_service_dies(blender: Callable[[str], str]) -> None:
+    out = blender("""
+from lca_bridge.wire.package import read_package
+from lca_bridge.wire.skin import BakedRig
+truth = BakedRig(read_package(avatar))
+cloud = importer.part(rig, "splats")
+rest = splats.read_frame(cloud)
+
+assert bpy.ops.lca.live_start(corrected=False, **where) == {"FINISHED"}
+frames = frames_cloud.shown(rig)
+assert frames is not None and not live.message().startswith("Connecting")
+
+def error():
+    means, quats = splats.read_frame(frames)
+    pose = pose_reader.PoseReader(rig).read(rig)
+    posed = truth.pose(pose.joint_rotations, pose.translation, pose.arkit, np.zeros((2, 2)))
+    return 1e3 * np.abs(means - posed.means).max()
+
+for turn in (0.3, 0.6, 0.9):
+    rig.pose.bones["forearm_fk.L"].rotation_quaternion = (np.cos(turn / 2), np.sin(turn / 2), 0, 0)
+    rig["jawOpen"] = turn / 2
+    rig.update_tag()
+    bpy.context.view_layer.update()
+    pose = pose_reader.PoseReader(rig).read(rig)
+    assert abs(pose.arkit[17] - turn / 2) < 1e-5, "face shapes are read although both meshes are hidden"
+    until(lambda: error() < 0.05)
+print("LONGEST", live.longest_block())
+
+# playback: every frame of a keyed move reaches the viewport in the end
+for frame, turn in ((1, 0.0), (10, 1.0)):
+    rig.pose.bones["forearm_fk.L"].rotation_quaternion = (np.cos(turn / 2), np.sin(turn / 2), 0, 0)
+    rig.pose.bones["forearm_fk.L"].keyframe_insert("rotation_quaternion", frame=frame)
+before = live.frames()
+for frame in range(1, 11):
+    bpy.context.scene.frame_set(frame)
+    for _ in range(10):
+        live.step()
+        time.sleep(0.004)
+until(lambda: error() < 0.05)
+assert live.frames() > before + 3
+
+# a file saved now opens with splats that follow the rig
+bpy.ops.wm.save_as_mainfile(filepath=str(Path(bpy.app.tempdir) / "live.blend"), copy=True)
+
+os.kill(server_pid, signal.SIGKILL)
+begun = time.monotonic()
+until(lambda: not live.running(), 15.0)
+print("NOTICED", time.monotonic() - begun, live.message())
+assert "follow the rig again" in live.message()
+assert frames_cloud.shown(rig) is None and not importer.part(rig, "proxy").hide_viewport
+assert splats.get_keep(cloud) == 1.0
+assert all(np.array_equal(a, b) for a, b in zip(rest, splats.read_frame(cloud)))
+message = refused(bpy.ops.lca.live_start, **where)
+assert "Traceback" not in message and frames_cloud.shown(rig) is None, message
+
+bpy.ops.wm.open_mainfile(filepath=str(Path(bpy.app.tempdir) / "live.blend"))
+rig = next(o for o in bpy.data.objects if importer.AVATAR_ID in o)
+assert frames_cloud.shown(rig) is None and splats.get_keep(importer.part(rig, "splats")) == 1.0
+""")
+    longest = float(out.split("LONGEST ")[1].split()[0])
+    print(out)
+    assert longest < 0.05
+
+
+def test_wrong_token_missing_file_and_a_service_that_hangs(
+    blender: Callable[[str], str], server: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("not the token")
+    blender(f"""
+message = refused(bpy.ops.lca.live_start, endpoint=where["endpoint"], token_file={str(wrong)!r})
+assert "token" in message.lower(), message
+rig[importer.PACKAGE] = "/nowhere/gone.lca"
+assert "gone.lca" in refused(bpy.ops.lca.live_start, **where)
+rig[importer.PACKAGE] = avatar
+from lca_avatars.core import live as link_core
+link_core.SILENCE_SECONDS = 1.0
+assert bpy.ops.lca.live_start(corrected=False, **where) == {{"FINISHED"}}
+os.kill(server_pid, signal.SIGSTOP)
+rig["jawOpen"] = 0.7
+rig.update_tag()
+bpy.context.view_layer.update()
+begun = time.monotonic()
+live.step()
+until(lambda: not live.running(), 10.0)
+assert "stopped answering" in live.message(), live.message()
+assert frames_cloud.shown(rig) is None
+os.kill(server_pid, signal.SIGCONT)
+assert bpy.ops.lca.live_start(corrected=True, **where) == {{"FINISHED"}}
+assert "without network corrections" in live.message(), live.message()
+assert bpy.ops.lca.live_stop() == {{"FINISHED"}}
+assert not live.running() and frames_cloud.shown(rig) is None
+""")
