@@ -89,7 +89,9 @@ def _write_clips(asset: Asset, clip: Clip, work: Path, folder: str) -> dict[str,
         layer = Sdf.Layer.CreateNew(str(work / name))
         stage = Usd.Stage.Open(layer)
         prim = stage.OverridePrim(BODY)
-        low, high = splat_bounds(posed.means, posed.scales)
+        # Sizes stay those of the asset, as halfs; the box holds them and those of the frame.
+        sizes = np.maximum(posed.scales[order], asset.splats.scales * (1 + 2.0**-10))
+        low, high = splat_bounds(posed.means[order], sizes)
         for attribute, kind, value in _moving(posed.means[order], posed.quats[order], low, high):
             prim.CreateAttribute(attribute, kind, False).Set(value, frame)
         layer.Save()

@@ -130,7 +130,10 @@ def _planes(data: bytes, start: int, listed: list[Any], n: int, codec: str) -> I
             if codec == "zstd":
                 raw = zstandard.ZstdDecompressor().decompress(block, max_output_size=n)
             else:
-                raw = zlib.decompressobj().decompress(block, n)
+                inflater = zlib.decompressobj()
+                raw = inflater.decompress(block, n + 1)
+                if not inflater.eof:
+                    raise ValueError("cut off")
         except (ValueError, TypeError, IndexError, zstandard.ZstdError, zlib.error) as error:
             raise _bad("a plane is damaged") from error
         if len(raw) != n or size < 0:

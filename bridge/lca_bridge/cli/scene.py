@@ -9,7 +9,6 @@ from typing import Any
 
 from lca.errors import InvalidInputError
 from lca_bridge.cli.output import print_json
-from lca_bridge.cli.show import package_file
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -43,6 +42,7 @@ def add_usd(parser: argparse.ArgumentParser) -> None:
 def export(args: argparse.Namespace) -> int:
     """USD or PLY."""
     import lca_usd
+    from lca_bridge.cli.show import package_file
 
     with package_file(args) as path:
         if args.format == "usd":
