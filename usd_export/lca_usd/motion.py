@@ -91,19 +91,10 @@ def read_motion(source: str | os.PathLike[str] | MotionLike) -> Clip:
         InvalidInputError: ``BAD_MOTION``; wrong shapes, no frames, a rate that is not positive, or not
             finite.
     """
-    if isinstance(source, (str, os.PathLike)):
-        found = read_motion_file(source)
-        fields = {
-            "fps": found.fps,
-            "translation": found.translation,
-            "joint_rotations": found.poses,
-            "arkit": found.arkit,
-            "gaze": found.gaze,
-        }
-    else:
-        fields = {
-            name: getattr(source, name) for name in ("fps", "translation", "joint_rotations", "arkit", "gaze")
-        }
+    found: Any = read_motion_file(source) if isinstance(source, (str, os.PathLike)) else source
+    fields = {
+        name: getattr(found, name) for name in ("fps", "translation", "joint_rotations", "arkit", "gaze")
+    }
     rotations = np.asarray(fields["joint_rotations"], np.float32)
     if rotations.size == 0 or rotations.size % (NUM_JOINTS * 3):
         raise _bad(f"joint_rotations has shape {list(rotations.shape)}, not [frames, 55, 3]")
