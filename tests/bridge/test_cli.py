@@ -55,6 +55,9 @@ def test_a_private_service_keeps_avatars_between_commands(tmp_path, package_file
     lca("download", "ada", str(out), data=data)
     assert out.read_bytes() == package_file.read_bytes()
     lca("delete", "ada", data=data)
+    assert json.loads(lca("list", "--json", data=data)) == []
+    lca("undelete", "ada", data=data)
+    lca("delete", "ada", "--now", data=data)
     failed = json.loads(lca("info", "ada", "--json", data=data, code=EXIT_CODES[Category.NOT_FOUND]))
     assert failed["error"]["reason"] == "RESOURCE_NOT_FOUND"
 

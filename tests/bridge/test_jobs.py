@@ -86,8 +86,9 @@ def test_cancel_kills_the_worker_within_two_seconds(client, service, clip):
     assert again.state == job_pb2.JOB_STATE_CANCELLED
     until(lambda: not workers_below(data_folder(service)))
     until(lambda: not any((data_folder(service) / "tmp").iterdir()))
-    assert_nothing_left(service)
+    assert last.error.resumable and service.service.core.store.uploads(), "the clip is kept for a resume"
     client.delete_job(job.name)
+    assert_nothing_left(service)
     with pytest.raises(NotFoundError):
         client.get_job(job.name)
 
@@ -110,18 +111,30 @@ def test_queued_jobs_wait_can_be_cancelled_and_block_their_name(client, service,
         client.delete_job(second.name)
     assert client.get_job(second.name).state == job_pb2.JOB_STATE_QUEUED
     assert client.cancel_job(second.name).state == job_pb2.JOB_STATE_CANCELLED
+    client.delete_job(second.name)
     with pytest.raises(NotFoundError):
         client.get_upload(upload)
     client.cancel_job(first.name)
-    assert {job.name for job in client.list_jobs()} == {first.name, second.name}
+    assert {job.name for job in client.list_jobs()} == {first.name}
 
 
-def test_a_killed_worker_is_reported(client, service, clip):
+def test_a_killed_worker_is_replaced_and_in_the_end_reported(client, service, clip):
     job = client.create_avatar(client.upload(clip).name)
-    (worker, *_) = until(lambda: workers_below(data_folder(service)))
-    os.kill(worker, signal.SIGKILL)
+    for attempt in (1, 2, 3):
+        (worker, *_) = until(lambda: workers_below(data_folder(service)))
+        assert client.get_job(job.name).attempt == attempt
+        os.kill(worker, signal.SIGKILL)
+        until(lambda gone=worker: gone not in workers_below(data_folder(service)))
     *_, last = client.watch_job(job.name)
     assert last.state == job_pb2.JOB_STATE_FAILED and last.error.reason == "WORKER_LOST"
+    assert last.error.resumable and last.attempt == 3
+    request_id = str(uuid.uuid4())
+    again = client.resume_job(job.name, request_id)
+    assert again.attempt == 4 and client.resume_job(job.name, request_id).attempt == 4
+    assert again.state == job_pb2.JOB_STATE_QUEUED and not again.HasField("error")
+    client.cancel_job(job.name)
+    *_, last = client.watch_job(job.name)
+    client.delete_job(job.name)
     assert_nothing_left(service)
 
 
@@ -137,6 +150,7 @@ def test_an_interrupted_job_starts_again_with_the_next_service(tmp_path, clip):
         client.cancel_job(job.name)
         *_, last = client.watch_job(job.name)
         assert last.state == job_pb2.JOB_STATE_CANCELLED
+        client.delete_job(job.name)
         assert_nothing_left(service)
 
 

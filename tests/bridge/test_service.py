@@ -345,11 +345,11 @@ def test_import_list_update_download_erase(client, service, package_file, tmp_pa
     target = tmp_path / "again.lca"
     assert client.download("avatars/ada", target).read_bytes() == package_file.read_bytes()
 
-    client.delete_avatar("avatars/ada")
+    client.purge_avatar("avatars/ada")
     blob = service.service.core.blobs.blob_path(first.revision)
     assert blob.exists(), "the other avatar has the same bytes"
-    client.delete_avatar(second.name)
-    assert not blob.exists() and client.list_avatars() == []
+    client.purge_avatar(second.name)
+    assert not blob.exists() and client.list_avatars(show_deleted=True) == []
     for call in (client.get_avatar, client.rig, client.delete_avatar):
         with pytest.raises(NotFoundError):
             call("avatars/ada")

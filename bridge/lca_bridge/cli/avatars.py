@@ -195,8 +195,25 @@ def download(args: argparse.Namespace) -> int:
 
 
 def delete(args: argparse.Namespace) -> int:
-    """Erase."""
+    """Hide for a while, or erase now."""
+    name = avatar_name(args.avatar)
     with client_for(args) as client:
-        client.delete_avatar(avatar_name(args.avatar))
-    print_json({"deleted": avatar_name(args.avatar)}) if args.json else print("Erased.")
+        if args.now:
+            client.purge_avatar(name)
+            print_json({"erased": name}) if args.json else print("Erased.")
+            return 0
+        avatar = client.delete_avatar(name)
+    if args.json:
+        print_json({"deleted": name, "purge_time": avatar.purge_time.ToJsonString()})
+    else:
+        day = avatar.purge_time.ToDatetime().date()
+        print(f"Deleted; `lca undelete {args.avatar}` brings it back until {day}, --now erases at once.")
+    return 0
+
+
+def undelete(args: argparse.Namespace) -> int:
+    """Take a deletion back."""
+    with client_for(args) as client:
+        avatar = client.undelete_avatar(avatar_name(args.avatar))
+    print_json(message_dict(avatar)) if args.json else print(avatar.name)
     return 0

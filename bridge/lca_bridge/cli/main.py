@@ -75,6 +75,13 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--insecure-i-know", action="store_true", help="no TLS beyond this machine")
     serve.add_argument("--log", action="store_true", help="log every call (JSON lines on standard error)")
     serve.add_argument("--jobs", type=int, default=1, help="avatars made at the same time")
+    serve.add_argument("--tokens", help="file of NAME TOKEN lines: callers that see only what they made")
+    serve.add_argument("--metrics", default="", metavar="HOST:PORT", help="Prometheus metrics, loopback only")
+    serve.add_argument("--executor", choices=["local", "ray"], default="local", help="what runs the jobs")
+    serve.add_argument(
+        "--limit", action="append", default=[], metavar="NAME=VALUE", help="e.g. storage_bytes=68719476736"
+    )
+    serve.add_argument("--check", action="store_true", help="check settings, data folder and tools, then end")
 
     create = add("create", "make an avatar from a clip or photos", _lazy("avatars", "create"), True)
     create.add_argument("clips", nargs="+", metavar="CLIP", help="one video, or photos")
@@ -101,8 +108,11 @@ def build_parser() -> argparse.ArgumentParser:
     fetch = add("download", "save the .lca file of an avatar", _lazy("avatars", "download"), True)
     fetch.add_argument("avatar")
     fetch.add_argument("out")
-    delete = add("delete", "erase an avatar", _lazy("avatars", "delete"), True)
+    delete = add("delete", "delete an avatar", _lazy("avatars", "delete"), True)
     delete.add_argument("avatar")
+    delete.add_argument("--now", action="store_true", help="erase it and all made from it; cannot be undone")
+    undelete = add("undelete", "bring a deleted avatar back", _lazy("avatars", "undelete"), True)
+    undelete.add_argument("avatar")
 
     render = add("render", "turntable and contact sheets", _lazy("show", "render"), True)
     render.add_argument("avatar", help="avatar name or .lca file")

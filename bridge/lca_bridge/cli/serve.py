@@ -11,12 +11,17 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from lca.errors import LcaError, PreconditionError
+from lca.errors import InvalidInputError, LcaError, PreconditionError
 from lca_bridge.client import LcaClient, connect
 from lca_bridge.server.config import Limits, ServerConfig, TlsFiles, default_data_dir
 from lca_bridge.server.logs import log_to_stderr
+
+if TYPE_CHECKING:
+    from lca_bridge.server.selfcheck import Finding
 
 MAX_SOCKET_PATH = 100
 
@@ -35,11 +40,51 @@ def serve(args: argparse.Namespace) -> int:
         tls=tls,
         insecure=args.insecure_i_know,
         warm=True,
-        limits=Limits(running_jobs=max(args.jobs, 1)),
+        tokens=Path(args.tokens) if args.tokens else None,
+        executor=args.executor,
+        metrics=args.metrics,
+        limits=parse_limits(args.limit, running_jobs=max(args.jobs, 1)),
     )
+    if args.check:
+        from lca_bridge.server.selfcheck import check
+
+        return report(check(config), args.json)
     log_to_stderr(logging.INFO if args.debug or args.log else logging.WARNING)
     asyncio.run(_serve(config, args.json))
     return 0
+
+
+def parse_limits(settings: list[str], **more: int) -> Limits:
+    """Limits from ``NAME=VALUE`` texts; InvalidInputError ``BAD_LIMIT``."""
+    standard = Limits()
+    kinds: dict[str, type[int] | type[float]] = {
+        f.name: type(getattr(standard, f.name)) for f in fields(Limits)
+    }
+    values: dict[str, Any] = dict(more)
+    for setting in settings:
+        name, _, text = setting.partition("=")
+        try:
+            values[name] = kinds[name](text)
+        except (KeyError, ValueError):
+            raise InvalidInputError(
+                f"--limit {setting} is not one of {
+                    ', '.join(f'{n}={k.__name__}' for n, k in kinds.items())
+                }.",
+                reason="BAD_LIMIT",
+            ) from None
+        if values[name] <= 0:
+            raise InvalidInputError(f"--limit {name} must be positive.", reason="BAD_LIMIT")
+    return Limits(**values)
+
+
+def report(findings: list[Finding], as_json: bool) -> int:
+    """Print what a check found; 0 if the service can run."""
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.ok else 'BAD '} {finding.what}: {finding.detail}")
+    return 0 if all(finding.ok for finding in findings) else 1
 
 
 async def _serve(config: ServerConfig, as_json: bool) -> None:

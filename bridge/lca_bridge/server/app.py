@@ -16,7 +16,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from lca.errors import AlreadyExistsError, InvalidInputError
+from lca.errors import AlreadyExistsError, InvalidInputError, LcaError
 from lca.v1 import (
     animation_service_pb2_grpc,
     avatar_service_pb2_grpc,
@@ -25,6 +25,7 @@ from lca.v1 import (
     system_service_pb2_grpc,
     upload_service_pb2_grpc,
 )
+from lca_bridge.server.access import Tokens, read_tokens
 from lca_bridge.server.animation import AnimationService
 from lca_bridge.server.avatars import AvatarService
 from lca_bridge.server.config import MAX_MESSAGE_BYTES, ServerConfig, TlsFiles, ensure_token
@@ -107,8 +108,12 @@ async def _listen(core: ServiceCore, config: ServerConfig) -> Service:
     token = None
     if not config.is_unix:
         token = config.token or ensure_token(config.data_dir / "token")
-    guard = Guard(token)
-    server = grpc.aio.server(interceptors=(guard,), options=_OPTIONS, maximum_concurrent_rpcs=256)
+    named = read_tokens(config.tokens) if config.tokens is not None else {}
+    mutual = config.tls is not None and config.tls.client_ca is not None
+    guard = Guard(Tokens(token, named), mutual)
+    server = grpc.aio.server(
+        interceptors=(guard,), options=_OPTIONS, maximum_concurrent_rpcs=config.limits.concurrent_calls
+    )
     avatar_service_pb2_grpc.add_AvatarServiceServicer_to_server(AvatarService(core), server)
     upload_service_pb2_grpc.add_UploadServiceServicer_to_server(UploadService(core), server)
     job_service_pb2_grpc.add_JobServiceServicer_to_server(JobService(core), server)
@@ -184,9 +189,9 @@ def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
 async def _sweep(core: ServiceCore) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
-        with contextlib.suppress(OSError):
-            await asyncio.to_thread(core.expire_uploads)
-            await asyncio.to_thread(core.store.forget_old_requests)
+        with contextlib.suppress(OSError, LcaError):
+            async with core.write_lock:
+                await asyncio.to_thread(core.expire)
 
 
 class ServiceThread:

@@ -11,6 +11,7 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 
 from lca.errors import (
+    AbortedError,
     AlreadyExistsError,
     InvalidInputError,
     NotFoundError,
@@ -56,6 +57,7 @@ class AvatarService(rpc.AvatarServiceServicer):
             row = JobRow(
                 id=names.new_id("j"),
                 kind="CREATE_AVATAR",
+                request_id=request.request_id,
                 spec={
                     "avatar_id": avatar_id,
                     "display_name": request.display_name or avatar_id,
@@ -134,7 +136,8 @@ class AvatarService(rpc.AvatarServiceServicer):
         self, request: pb.GetAvatarRequest, context: grpc.aio.ServicerContext
     ) -> avatar_pb2.Avatar:
         """AIP-131."""
-        return avatar_message(await self._row(request.name))
+        key = names.parse_name(request.name, "avatars")
+        return avatar_message(await asyncio.to_thread(self._core.store.avatar, key, True))
 
     async def _row(self, name: str) -> AvatarRow:
         return await asyncio.to_thread(self._core.store.avatar, names.parse_name(name, "avatars"))
@@ -147,7 +150,9 @@ class AvatarService(rpc.AvatarServiceServicer):
         cursor = names.parse_page_token(request.page_token)
         labels = names.check_labels(dict(request.labels))
         found = await asyncio.to_thread(
-            lambda: self._core.store.page("avatars", size + 1, cursor, labels=labels)
+            lambda: self._core.store.page(
+                "avatars", size + 1, cursor, labels=labels, deleted=request.show_deleted
+            )
         )
         rows = [AvatarRow(**body) for body in found]
         token = names.page_token(rows[size - 1].created, rows[size - 1].id) if len(rows) > size else ""
@@ -174,29 +179,40 @@ class AvatarService(rpc.AvatarServiceServicer):
     async def DeleteAvatar(
         self, request: pb.DeleteAvatarRequest, context: grpc.aio.ServicerContext
     ) -> avatar_pb2.Avatar:
-        """Erase the row, then the bytes."""
+        """Hide it until its purge time."""
         key = names.parse_name(request.name, "avatars")
-        try:
-            row = await self._row(request.name)
-            await self._erase(key, request.etag)
-        except NotFoundError:
-            if not request.allow_missing:
-                raise
-            return avatar_pb2.Avatar()
+        seconds = self._core.config.limits.undelete_days * 86400
+        async with self._core.write_lock:
+            try:
+                row = await asyncio.to_thread(self._core.store.delete_avatar, key, request.etag, seconds)
+            except NotFoundError:
+                if not request.allow_missing:
+                    raise
+                return avatar_pb2.Avatar()
+        self._core.evaluators.forget(row.revision)
+        return avatar_message(row)
+
+    async def UndeleteAvatar(
+        self, request: pb.UndeleteAvatarRequest, context: grpc.aio.ServicerContext
+    ) -> avatar_pb2.Avatar:
+        """Take a deletion back."""
+        key = names.parse_name(request.name, "avatars")
+        async with self._core.write_lock:
+            row = await asyncio.to_thread(self._core.store.undelete_avatar, key, request.etag)
         return avatar_message(row)
 
     async def PurgeAvatar(self, request: pb.PurgeAvatarRequest, context: grpc.aio.ServicerContext) -> Empty:
-        """Erase the row, then the bytes."""
-        await self._erase(names.parse_name(request.name, "avatars"), request.etag)
-        return Empty()
-
-    async def _erase(self, key: str, etag: str) -> None:
-        core = self._core
+        """Erase the avatar and what was made of it: rows first, then the bytes."""
+        core, key = self._core, names.parse_name(request.name, "avatars")
+        row = await asyncio.to_thread(core.store.avatar, key, True)
+        if request.etag and request.etag != row.etag:
+            raise AbortedError("The avatar was changed in between. Read it again and redo the change.")
+        for job in await asyncio.to_thread(core.store.jobs_of, row):
+            await core.runner.end(job.id)
         async with core.write_lock:
-            revision = await asyncio.to_thread(core.store.delete_avatar, key, etag)
-            if revision is not None:
-                core.evaluators.forget(revision)
-                await asyncio.to_thread(core.blobs.delete_blob, revision)
+            erased = await asyncio.to_thread(core.store.purge_avatar, key, request.etag)
+            await asyncio.to_thread(core.forget, erased)
+        return Empty()
 
     async def GetRig(self, request: pb.GetRigRequest, context: grpc.aio.ServicerContext) -> avatar_pb2.Rig:
         """From ``avatars/{avatar}`` or ``avatars/{avatar}/rig``."""

@@ -6,13 +6,14 @@ the database row that names it. Uploads are append-only files whose durable leng
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
 from pathlib import Path
 
-from lca.errors import ExhaustedError, InvalidInputError
+from lca.errors import ExhaustedError, InvalidInputError, LcaError, UnavailableError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _UPLOAD_ID = re.compile(r"[0-9a-z]{1,40}")
@@ -39,15 +40,16 @@ class BlobStore:
 
         Raises:
             ExhaustedError: ``STORAGE_FULL``.
+            UnavailableError: ``STORAGE_FAILED``.
         """
-        digest = sha256 or hash_file(source)
-        target = self.blob_path(digest)
-        size = source.stat().st_size
-        if target.exists():
-            source.unlink()
-            return digest, size
-        target.parent.mkdir(mode=0o700, exist_ok=True)
         try:
+            digest = sha256 or hash_file(source)
+            target = self.blob_path(digest)
+            size = source.stat().st_size
+            if target.exists():
+                source.unlink()
+                return digest, size
+            target.parent.mkdir(mode=0o700, exist_ok=True)
             with source.open("rb+") as stream:
                 os.fsync(stream.fileno())
             os.replace(source, target)
@@ -108,9 +110,13 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def storage_error(error: OSError) -> ExhaustedError:
-    """What a caller hears when the disk refuses."""
-    return ExhaustedError(
-        f"The service cannot store data ({error.strerror or 'disk error'}). Free some space and try again.",
-        reason="STORAGE_FULL",
+def storage_error(error: OSError) -> LcaError:
+    """What a caller hears when the disk refuses: full (free some space), or broken (try later)."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ExhaustedError(
+            "The service's disk is full. Free some space and try again.", reason="STORAGE_FULL"
+        )
+    return UnavailableError(
+        "The service cannot write its data (disk error or read-only). Try again later.",
+        reason="STORAGE_FAILED",
     )

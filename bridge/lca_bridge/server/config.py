@@ -33,7 +33,16 @@ def default_data_dir() -> Path:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one service accepts."""
+    """What one service accepts.
+
+    Attributes:
+        job_attempts: a job whose worker is lost so often in a row, without a new checkpoint, fails.
+        worker_silence_seconds: a worker that shows no sign of life for so long is ended.
+        resume_hours: a failed or cancelled job that may be resumed keeps its clips so long.
+        job_days: records and result files of final jobs are kept so long.
+        undelete_days: a deleted avatar is erased after so long.
+        principal_bytes, principal_jobs: what one named caller may keep, and have unfinished, at a time.
+    """
 
     upload_bytes: int = 4 << 30
     storage_bytes: int = 64 << 30
@@ -43,6 +52,13 @@ class Limits:
     open_uploads: int = 128
     job_attempts: int = 3
     upload_hours: float = 24.0
+    worker_silence_seconds: float = 60.0
+    resume_hours: float = 24.0
+    job_days: float = 30.0
+    undelete_days: float = 30.0
+    principal_bytes: int = 16 << 30
+    principal_jobs: int = 8
+    concurrent_calls: int = 256
 
 
 @dataclass(frozen=True)
@@ -64,7 +80,11 @@ class ServerConfig:
         tls: required beyond loopback, unless ``insecure`` says otherwise.
         token: bearer token of TCP callers; ``None`` makes one and writes it to ``data_dir/token`` (0600).
         threads: evaluation threads for live animation.
+        tokens: a file of ``NAME TOKEN`` lines: more callers, each of whom sees only what it made.
         warm: import torch and compile the renderer in the background right after the start.
+        executor: "local" or "ray".
+        worker: command of a local worker process; empty: the shipped one.
+        metrics: ``HOST:PORT`` for Prometheus; loopback only, empty: none.
     """
 
     data_dir: Path = field(default_factory=default_data_dir)
@@ -73,7 +93,11 @@ class ServerConfig:
     insecure: bool = False
     token: str | None = None
     threads: int = 1
+    tokens: Path | None = None
     warm: bool = False
+    executor: str = "local"
+    worker: tuple[str, ...] = ()
+    metrics: str = ""
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -86,13 +110,7 @@ class ServerConfig:
         """Whether only this machine can reach it."""
         if self.is_unix:
             return True
-        host = self.address.rpartition(":")[0].strip("[]")
-        if host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.address)
 
     def check(self) -> None:
         """Refuse to expose a service without encryption; raises PreconditionError ``TLS_REQUIRED``."""
@@ -102,6 +120,23 @@ class ServerConfig:
                 "key, listen on 127.0.0.1, or accept the risk with --insecure-i-know.",
                 reason="TLS_REQUIRED",
             )
+        if self.metrics and not is_loopback(self.metrics):
+            raise PreconditionError(
+                "Metrics have no access control: serve them on 127.0.0.1 and let a collector fetch them "
+                "there.",
+                reason="METRICS_EXPOSED",
+            )
+
+
+def is_loopback(address: str) -> bool:
+    """Whether ``HOST:PORT`` can be reached from this machine only."""
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def ensure_token(path: Path) -> str:

@@ -1,132 +1,95 @@
-"""Runs one job attempt in a fresh process group and reports what it says; kills it fast when asked to.
+"""The port to whatever does the work of a job, and what happens there in plain words.
 
-Never forks the service: the worker is a new interpreter, because gRPC's threads do not survive a fork.
+A :class:`Run` is one attempt. It takes a specification (JSON; paths of inputs and outputs inside the
+attempt's
+scratch folder or the store), reports events, and ends with its files in place or with an error. The truth
+about a
+job stays with the service: an executor may forget everything at any moment.
+``tests/faults/test_executors.py`` is
+the contract.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
-import logging
-import os
-import signal
-import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lca.errors import CancelledError, Category, LcaError, UnavailableError, error_from
 
-log = logging.getLogger("lca.executor")
-
+LOG_TAIL_BYTES = 8000
 CANCEL_GRACE_SECONDS = 1.0
-_LOG_TAIL_BYTES = 8000
 
-ProgressSink = Callable[[dict[str, Any]], Awaitable[None]]
+EventSink = Callable[[dict[str, Any]], Awaitable[None]]
+"""Called with ``{"progress": {...}}`` or ``{"checkpoint": {"stage", "file"}}``; the file lies in the
+scratch."""
 
 
-class WorkerRun:
-    """One attempt: :meth:`run` ends with the worker; :meth:`cancel` makes it end soon."""
+@dataclass(frozen=True)
+class Work:
+    """One attempt of a job: what to do, and the empty folder to do it in."""
 
-    def __init__(self, spec: dict[str, Any], scratch: Path) -> None:
-        self._spec, self._scratch = spec, scratch
-        self._process: asyncio.subprocess.Process | None = None
-        self._cancelled = asyncio.Event()
+    spec: dict[str, Any]
+    scratch: Path
+
+
+class Run(Protocol):
+    """One attempt: :meth:`run` ends with the work; :meth:`cancel` makes it end soon."""
 
     def cancel(self) -> None:
-        """Ask for the end; idempotent."""
-        self._cancelled.set()
+        """Ask for the end; idempotent, at any time."""
 
-    async def run(self, on_progress: ProgressSink) -> None:
-        """Start the worker and follow it.
+    async def run(self, on_event: EventSink) -> None:
+        """Do the work and follow it.
 
         Raises:
-            CancelledError: it was cancelled.
-            UnavailableError: ``WORKER_LOST``; it died without a word (killed, out of memory, crashed).
-            LcaError: what the worker reported.
+            CancelledError: it was cancelled; nothing of it runs any more.
+            UnavailableError: ``WORKER_LOST``; it died (killed, out of memory, crashed), or
+            ``WORKER_SILENT``; it
+                showed no sign of life for too long and was ended.
+            LcaError: what the work reported.
         """
-        # Idle OpenMP threads that spin would starve the other workers of a small machine.
-        env = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ
-        env |= {"TMPDIR": str(self._scratch), "TEMP": str(self._scratch)}
-        with (self._scratch / "worker.log").open("wb") as worker_log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "lca_bridge.server.worker",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=worker_log,
-                env=env,
-                start_new_session=True,
-                limit=1 << 20,
-            )
-        follower = asyncio.create_task(self._follow(on_progress))
-        canceller = asyncio.create_task(self._cancelled.wait())
-        try:
-            await asyncio.wait({follower, canceller}, return_when=asyncio.FIRST_COMPLETED)
-            if not follower.done():
-                await self._send("cancel")
-                await asyncio.wait({follower}, timeout=CANCEL_GRACE_SECONDS)
-            if self._cancelled.is_set() and (not follower.done() or follower.exception() is not None):
-                raise CancelledError("The job was cancelled on request.")
-            await follower
-        finally:
-            canceller.cancel()
-            await self._kill()
-            follower.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await follower
 
-    async def _send(self, line: str) -> None:
-        assert self._process is not None and self._process.stdin is not None
-        with contextlib.suppress(ConnectionError):
-            self._process.stdin.write(line.encode() + b"\n")
-            await self._process.stdin.drain()
 
-    async def _follow(self, on_progress: ProgressSink) -> None:
-        assert self._process is not None and self._process.stdout is not None
-        await self._send(json.dumps(self._spec))
-        async for line in self._process.stdout:
-            try:
-                message = json.loads(line)
-            except ValueError:
-                continue
-            if "progress" in message:
-                await on_progress(message["progress"])
-            elif "done" in message:
-                return
-            elif "error" in message:
-                raise self._error(message["error"])
-        self._report("The worker of a job ended without a result.")
-        raise UnavailableError(
-            "The process that made the avatar was stopped (killed, or out of memory). Try again.",
-            reason="WORKER_LOST",
-        )
+class Executor(Protocol):
+    """Runs attempts somewhere."""
 
-    def _error(self, about: dict[str, Any]) -> LcaError:
-        category = Category(about["category"])
-        if category is Category.INTERNAL:
-            self._report("A job failed inside its worker.")
-        return error_from(category, about["reason"], about["message"], about["metadata"])
+    @property
+    def capacity(self) -> int:
+        """How many attempts make sense at a time."""
 
-    def _report(self, headline: str) -> None:
-        with contextlib.suppress(OSError):
-            tail = (self._scratch / "worker.log").read_bytes()[-_LOG_TAIL_BYTES:]
-            log.error("%s Its last words:\n%s", headline, tail.decode(errors="replace"))
+    async def start(self) -> None:
+        """Get ready; raises UnavailableError if that fails."""
 
-    async def _kill(self) -> None:
-        """End the whole process group, decoders included; harmless when it has ended."""
-        process = self._process
-        if process is None:
-            return
-        if hasattr(os, "killpg"):
-            # The group outlives its leader while a grandchild runs; its id cannot be reused before that.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-        elif process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        if process.stdin is not None:
-            process.stdin.close()
-        await process.wait()
+    async def close(self) -> None:
+        """End everything it started."""
+
+    def prepare(self, work: Work) -> Run:
+        """An attempt that has not begun."""
+
+
+def cancelled() -> CancelledError:
+    """What a cancelled attempt ends with."""
+    return CancelledError("The job was cancelled on request.")
+
+
+def lost() -> UnavailableError:
+    """What an attempt ends with that died without a word."""
+    return UnavailableError(
+        "The process that did the job was stopped (killed, or out of memory). Try again.",
+        reason="WORKER_LOST",
+    )
+
+
+def silent(seconds: float) -> UnavailableError:
+    """What an attempt ends with that froze."""
+    return UnavailableError(
+        f"The process that did the job gave no sign of life for {seconds:.0f} s and was ended. Try again.",
+        reason="WORKER_SILENT",
+    )
+
+
+def reported(about: dict[str, Any]) -> LcaError:
+    """An error a worker sent."""
+    return error_from(Category(about["category"]), about["reason"], about["message"], about["metadata"])

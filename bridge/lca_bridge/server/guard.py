@@ -8,7 +8,6 @@ is the caller's mistake (INVALID_ARGUMENT), not ours.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,6 +24,7 @@ from lca.errors import (
     UnavailableError,
     UnimplementedError,
 )
+from lca_bridge.server.access import SYSTEM, Principal, Tokens, caller
 from lca_bridge.wire.status import DETAILS_KEY, pack_status
 
 log = logging.getLogger("lca.rpc")
@@ -40,26 +40,30 @@ async def abort(context: grpc.aio.ServicerContext, error: LcaError) -> None:
     await context.abort(code, error.message, trailing_metadata=((DETAILS_KEY, pack_status(error)),))
 
 
-def check_token(expected: str | None, metadata: Any) -> None:
-    """Compare the bearer token in constant time."""
-    if expected is None:
-        return
-    given = next((value for key, value in metadata or () if key == "authorization"), None)
-    if given is None:
+class Guard(grpc.aio.ServerInterceptor):
+    """One interceptor for all services.
+
+    Args:
+        tokens: who may call. None at all: everybody who reaches us (a private unix socket).
+        mutual: whether a client certificate stands for its common name where no token is shown.
+    """
+
+    def __init__(self, tokens: Tokens, mutual: bool = False) -> None:
+        self._tokens, self._mutual = tokens, mutual
+        self.draining = False
+
+    def _principal(self, metadata: Any) -> Principal | None:
+        """Whom the metadata stand for; ``None``: ask the certificate."""
+        if not self._tokens:
+            return SYSTEM
+        given = next((value for key, value in metadata or () if key == "authorization"), None)
+        if given is not None:
+            return self._tokens.principal(str(given))
+        if self._mutual:
+            return None
         raise UnauthenticatedError(
             "This service needs a token: pass the content of its token file.", reason="TOKEN_MISSING"
         )
-    scheme, _, token = str(given).partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(token.encode(), expected.encode()):
-        raise UnauthenticatedError("The token is not the one of this service.", reason="TOKEN_INVALID")
-
-
-class Guard(grpc.aio.ServerInterceptor):
-    """One interceptor for all services."""
-
-    def __init__(self, token: str | None) -> None:
-        self._token = token
-        self.draining = False
 
     async def intercept_service(
         self,
@@ -72,12 +76,12 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler is None or method.startswith(_OPEN_SERVICES):
             return handler
         try:
-            check_token(self._token, handler_call_details.invocation_metadata)
+            principal = self._principal(handler_call_details.invocation_metadata)
             if self.draining:
                 raise UnavailableError("The service is shutting down. Try again soon.", reason="DRAINING")
         except LcaError as error:
             return _refusing(handler, error)
-        return _guarded(handler, method) if method.startswith(_OURS) else handler
+        return _guarded(handler, method, principal) if method.startswith(_OURS) else handler
 
 
 def _deserializer(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -110,7 +114,19 @@ async def _fail(context: grpc.aio.ServicerContext, method: str, error: Exception
     await abort(context, LcaError("The service had an internal error; its log says more."))
 
 
-def _guarded(handler: grpc.RpcMethodHandler, method: str) -> grpc.RpcMethodHandler:
+def _of_certificate(context: grpc.aio.ServicerContext) -> Principal:
+    names = context.auth_context().get("x509_common_name") or [b""]
+    name = names[0].decode(errors="replace")
+    if not name:
+        raise UnauthenticatedError(
+            "The client certificate has no common name.", reason="CERTIFICATE_NAMELESS"
+        )
+    return Principal(f"cn:{name}")
+
+
+def _guarded(
+    handler: grpc.RpcMethodHandler, method: str, principal: Principal | None
+) -> grpc.RpcMethodHandler:
     streams_in, streams_out = handler.request_streaming, handler.response_streaming
     inner = (
         (handler.stream_stream if streams_in else handler.unary_stream)
@@ -130,6 +146,7 @@ def _guarded(handler: grpc.RpcMethodHandler, method: str) -> grpc.RpcMethodHandl
     async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
         begun = time.monotonic()
         try:
+            caller.set(principal or _of_certificate(context))
             return await inner(incoming(request), context)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
@@ -141,6 +158,7 @@ def _guarded(handler: grpc.RpcMethodHandler, method: str) -> grpc.RpcMethodHandl
     async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         begun = time.monotonic()
         try:
+            caller.set(principal or _of_certificate(context))
             async with aclosing(inner(incoming(request), context)) as responses:
                 async for response in responses:
                     yield response

@@ -15,7 +15,7 @@ from lca.v1 import job_pb2
 from lca.v1 import job_service_pb2 as pb
 from lca.v1 import job_service_pb2_grpc as rpc
 from lca_bridge.server import names
-from lca_bridge.server.core import ServiceCore
+from lca_bridge.server.core import ServiceCore, request_key
 from lca_bridge.server.messages import job_message
 from lca_bridge.server.pieces import pieces
 from lca_bridge.server.store import JobRow
@@ -29,10 +29,13 @@ class JobService(rpc.JobServiceServicer):
     def __init__(self, core: ServiceCore) -> None:
         self._core = core
 
+    def _message(self, row: JobRow) -> job_pb2.Job:
+        return job_message(row, self._core.config.limits.job_days)
+
     async def GetJob(self, request: pb.GetJobRequest, context: grpc.aio.ServicerContext) -> job_pb2.Job:
         """AIP-131."""
         key = names.parse_name(request.name, "jobs")
-        return job_message(await asyncio.to_thread(self._core.store.job, key))
+        return self._message(await asyncio.to_thread(self._core.store.job, key))
 
     async def ListJobs(
         self, request: pb.ListJobsRequest, context: grpc.aio.ServicerContext
@@ -47,7 +50,7 @@ class JobService(rpc.JobServiceServicer):
         )
         rows = [JobRow(**body) for body in found]
         token = names.page_token(rows[size - 1].created, rows[size - 1].id) if len(rows) > size else ""
-        return pb.ListJobsResponse(jobs=map(job_message, rows[:size]), next_page_token=token)
+        return pb.ListJobsResponse(jobs=map(self._message, rows[:size]), next_page_token=token)
 
     async def WaitJob(self, request: pb.WaitJobRequest, context: grpc.aio.ServicerContext) -> job_pb2.Job:
         """The final job, or what it is when the time is up."""
@@ -66,7 +69,7 @@ class JobService(rpc.JobServiceServicer):
 
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(follow(), min(seconds, MAX_WAIT_SECONDS))
-        return job_message(row)
+        return self._message(row)
 
     async def WatchJob(
         self, request: pb.WatchJobRequest, context: grpc.aio.ServicerContext
@@ -74,23 +77,29 @@ class JobService(rpc.JobServiceServicer):
         """Snapshots until the job is final."""
         key = names.parse_name(request.name, "jobs")
         async for row in self._core.runner.watch(key, request.after_sequence):
-            yield job_pb2.JobEvent(sequence=row.sequence, job=job_message(row))
+            yield job_pb2.JobEvent(sequence=row.sequence, job=self._message(row))
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: grpc.aio.ServicerContext) -> job_pb2.Job:
         """Idempotent."""
-        return job_message(await self._core.runner.cancel(names.parse_name(request.name, "jobs")))
+        return self._message(await self._core.runner.cancel(names.parse_name(request.name, "jobs")))
+
+    async def ResumeJob(self, request: pb.ResumeJobRequest, context: grpc.aio.ServicerContext) -> job_pb2.Job:
+        """From its checkpoint; the same request_id gives the same answer."""
+        core = self._core
+        name = names.parse_name(request.name, "jobs")
+        names.check_request_id(request.request_id)
+        async with core.write_lock:
+            key = request_key("ResumeJob", request)
+            if (earlier := await core.once(key, core.store.job)) is not None:
+                return self._message(earlier)
+            return self._message(await core.runner.resume(name, key))
 
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: grpc.aio.ServicerContext) -> Empty:
-        """Final jobs only."""
+        """Final jobs only, with what they kept."""
         key = names.parse_name(request.name, "jobs")
-
-        def delete() -> None:
-            if not self._core.store.job(key).is_final:
-                raise PreconditionError("The job is not final. Cancel it first.", reason="JOB_NOT_FINAL")
-            self._core.store.delete_job(key)
-            self._core.results.forget(key)
-
-        await asyncio.to_thread(delete)
+        async with self._core.write_lock:
+            erased = await asyncio.to_thread(self._core.store.delete_job, key)
+            await asyncio.to_thread(self._core.forget, erased)
         return Empty()
 
     async def DownloadResult(

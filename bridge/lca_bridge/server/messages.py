@@ -38,11 +38,13 @@ def avatar_message(row: AvatarRow) -> avatar_pb2.Avatar:
         etag=row.etag,
         create_time=timestamp(row.created),
         update_time=timestamp(row.updated),
+        delete_time=timestamp(row.deleted),
+        purge_time=timestamp(row.purge_at),
     )
 
 
-def job_message(row: JobRow) -> job_pb2.Job:
-    """lca.v1.Job."""
+def job_message(row: JobRow, keep_days: float = 0.0) -> job_pb2.Job:
+    """lca.v1.Job of a record that is kept ``keep_days`` after its end."""
     progress = row.progress
     left = progress.get("remaining_seconds")
     remaining = None
@@ -67,6 +69,9 @@ def job_message(row: JobRow) -> job_pb2.Job:
         create_time=timestamp(row.created),
         start_time=timestamp(row.started),
         end_time=timestamp(row.ended),
+        checkpoint=row.checkpoint,
+        expire_time=timestamp(row.ended + keep_days * 86400) if row.is_final and keep_days else None,
+        request_id=row.request_id,
         result=job_pb2.JobResult(**row.result_file) if row.result_file else None,
     )
 

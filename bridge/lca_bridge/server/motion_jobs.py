@@ -77,8 +77,8 @@ async def submit_motion(core: ServiceCore, request: MotionRequest) -> job_pb2.Jo
         key = request_key(method, request)
         if (earlier := await core.once(key, core.store.job)) is not None:
             return job_message(earlier)
-        spec = {"revision": row.revision, "file_name": file_name, "media_type": media_type}
-        job = JobRow(id=names.new_id("j"), kind=kind, spec=spec)
+        spec = {"avatar": row.id, "revision": row.revision, "file_name": file_name, "media_type": media_type}
+        job = JobRow(id=names.new_id("j"), kind=kind, spec=spec, request_id=request.request_id)
         body = request.SerializeToString()
         await asyncio.to_thread(core.results.put_request, job.id, body)
         try:

@@ -1,13 +1,18 @@
 """The job queue: takes durable job rows, runs their attempts, and tells everyone who watches.
 
-The database is the truth; this keeps what must live in memory (running workers, waiting watchers). A
-service that dies leaves rows behind; :meth:`JobRunner.start` puts interrupted ones back in the queue with
-the next attempt.
+The database is the truth; this keeps what must live in memory (running attempts, waiting watchers). A
+lease on
+a job is the attempt number plus the lock on the data folder: who dies loses both, whatever the clock says.
+:meth:`JobRunner.start` puts what a dead service left back in the queue with the next attempt, which goes
+on from
+the checkpoint; a worker that is lost or silent is replaced in the same way, up to ``limits.job_attempts``
+times.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import time
@@ -22,10 +27,12 @@ from lca.errors import (
     InvalidInputError,
     LcaError,
     NotFoundError,
+    UnavailableError,
 )
+from lca_bridge.server.access import caller
 from lca_bridge.server.blobs import BlobStore, storage_error
 from lca_bridge.server.config import Limits
-from lca_bridge.server.executor import WorkerRun
+from lca_bridge.server.executor import Executor, Run, Work
 from lca_bridge.server.media import check_package
 from lca_bridge.server.results import ResultFiles
 from lca_bridge.server.store import AvatarRow, JobRow, Store
@@ -35,10 +42,13 @@ from lca_bridge.wire.status import CODES
 log = logging.getLogger("lca.jobs")
 
 WATCH_INTERVAL_SECONDS = 0.2
+RECORD_AGAIN_SECONDS = 1.0
+_MAY_PASS = (Category.UNAVAILABLE, Category.RESOURCE_EXHAUSTED, Category.CANCELLED)
+_DONE = {"stage": "done", "stage_index": 0, "stage_count": 0, "fraction": 1.0, "message": ""}
 
 
 class JobRunner:
-    """Runs at most ``limits.running_jobs`` workers at a time, oldest job first."""
+    """Runs as many attempts at a time as the executor takes, oldest job first."""
 
     def __init__(
         self,
@@ -47,20 +57,22 @@ class JobRunner:
         results: ResultFiles,
         limits: Limits,
         write_lock: asyncio.Lock,
+        executor: Executor,
     ) -> None:
         self._store, self._blobs, self._results, self._limits = store, blobs, results, limits
-        self._write_lock = write_lock
+        self._write_lock, self._executor = write_lock, executor
         self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._runs: dict[str, WorkerRun] = {}
+        self._runs: dict[str, Run] = {}
         self._changed: dict[str, asyncio.Event] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
     async def start(self) -> None:
         """Requeue interrupted jobs and begin work."""
+        await self._executor.start()
         for job in await asyncio.to_thread(self._store.unfinished_jobs):
             await self._recover(job)
-        self._tasks = [asyncio.create_task(self._work()) for _ in range(self._limits.running_jobs)]
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(self._executor.capacity)]
 
     async def stop(self) -> None:
         """Kill the workers; their jobs start again with the next service."""
@@ -68,27 +80,57 @@ class JobRunner:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._executor.close()
+        for job in await asyncio.to_thread(self._store.unfinished_jobs):
+            if job.state == "RUNNING":  # an orderly end is no loss
+                changes = {"state": "QUEUED", "attempt": job.attempt + 1, "progress": {}}
+                with contextlib.suppress(LcaError):
+                    await self._change(job.id, job.attempt, **changes)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in the queue."""
+        return self._queue.qsize()
 
     async def _recover(self, job: JobRow) -> None:
         if job.state == "CANCELLING":
             await self._finish(job, "CANCELLED", CancelledError("The job was cancelled on request."))
         elif job.state == "QUEUED":
             self._queue.put_nowait(job.id)
-        elif job.attempt >= self._limits.job_attempts:
-            error = LcaError(
-                f"The job was interrupted {job.attempt} times. Check the service's memory, then start anew.",
+        else:
+            interrupted = UnavailableError(
+                "The job was interrupted again and again. Check the service's memory, then resume it.",
                 reason="WORKER_LOST",
             )
-            await self._finish(job, "FAILED", error)
-        else:
-            await self._change(job.id, state="QUEUED", attempt=job.attempt + 1, progress={})
-            self._queue.put_nowait(job.id)
+            if not await self._again(job):
+                await self._finish(job, "FAILED", interrupted)
+
+    async def _again(self, job: JobRow) -> bool:
+        """Queue a job that was lost for another attempt; ``False`` if it was lost too often."""
+        job = await asyncio.to_thread(self._store.job, job.id)
+        if job.losses + 1 >= self._limits.job_attempts or job.state == "CANCELLING":
+            return False
+        changes = {"state": "QUEUED", "attempt": job.attempt + 1, "losses": job.losses + 1, "progress": {}}
+        job = await self._change(job.id, job.attempt, **changes)
+        self._queue.put_nowait(job.id)
+        return True
 
     async def submit(self, row: JobRow, claim: list[str], request: tuple[str, str, bytes] | None) -> JobRow:
         """Store a job and queue it; ExhaustedError ``TOO_MANY_JOBS`` when the queue is full."""
         if self._queue.qsize() >= self._limits.queued_jobs:
             raise ExhaustedError("The job queue is full. Wait for a job to end.", reason="TOO_MANY_JOBS")
+        principal = caller.get()
+        if not principal.sees_all:
+            waiting = await asyncio.to_thread(self._store.waiting_jobs, principal.name)
+            if waiting >= self._limits.principal_jobs:
+                raise ExhaustedError("You have too many jobs. Wait for one to end.", reason="TOO_MANY_JOBS")
         job = await asyncio.to_thread(self._store.add_job, row, claim, request)
+        self._queue.put_nowait(job.id)
+        return job
+
+    async def resume(self, key: str, request: tuple[str, str, bytes]) -> JobRow:
+        """Queue a failed or cancelled job again."""
+        job = await asyncio.to_thread(self._store.resume_job, key, request)
         self._queue.put_nowait(job.id)
         return job
 
@@ -105,6 +147,13 @@ class JobRunner:
         if run := self._runs.get(key):  # also one that started in between
             run.cancel()
         return job
+
+    async def end(self, key: str) -> None:
+        """Cancel a job and wait until nothing of it runs."""
+        with contextlib.suppress(NotFoundError):
+            if not (await self.cancel(key)).is_final:
+                async for _ in self.watch(key, 0):
+                    pass
 
     async def watch(self, key: str, after: int) -> AsyncIterator[JobRow]:
         """Snapshots with a sequence above ``after``, at most five a second, until the job is final."""
@@ -144,11 +193,12 @@ class JobRunner:
         job = await self._change(key, state="RUNNING", started=time.time())
         if job.is_final:
             return
-        scratch = await asyncio.to_thread(self._blobs.scratch, f"job-{key}-{job.attempt}")
-        log.info("job %s attempt %d starts", key, job.attempt)
         failure: LcaError | None = None
+        scratch = self._blobs.tmp / f"job-{key}-{job.attempt}"
+        log.info("job starts", extra={"facts": {"job": key, "attempt": job.attempt, "from": job.checkpoint}})
         try:
-            await self._run_worker(job, scratch)
+            await asyncio.to_thread(self._blobs.scratch, scratch.name)
+            await self._run(job, scratch)
             if job.kind == "CREATE_AVATAR":
                 await self._succeed(job, scratch / "avatar.lca")
             else:
@@ -157,6 +207,8 @@ class JobRunner:
             failure = error
         except asyncio.CancelledError:
             raise  # the service stops; the row stays RUNNING for the next one
+        except OSError as error:
+            failure = storage_error(error)
         except Exception:
             log.exception("job %s failed", key)
             failure = LcaError("The job failed inside the service; its log says where.")
@@ -165,15 +217,47 @@ class JobRunner:
             self._runs.pop(key, None)
             await asyncio.to_thread(shutil.rmtree, scratch, True)
         if failure is not None and not self._stopping:
-            state = "CANCELLED" if isinstance(failure, CancelledError) else "FAILED"
-            await self._finish(job, state, failure)
+            await self._record(job, failure)
 
-    async def _run_worker(self, job: JobRow, scratch: Path) -> None:
+    async def _record(self, job: JobRow, failure: LcaError) -> None:
+        """Write down how an attempt failed, also while the disk is full: then again until it works."""
+        lost = isinstance(failure, UnavailableError) or failure.reason == "OUT_OF_MEMORY"
+        state = "CANCELLED" if isinstance(failure, CancelledError) else "FAILED"
+        while True:
+            try:
+                if not (lost and await self._again(job)):
+                    await self._finish(job, state, failure)
+                return
+            except NotFoundError:
+                return  # the job was erased meanwhile
+            except LcaError as trouble:
+                log.error("cannot record the end of job %s: %s", job.id, trouble.reason)
+                await asyncio.sleep(RECORD_AGAIN_SECONDS)
+
+    async def _run(self, job: JobRow, scratch: Path) -> None:
         spec = await asyncio.to_thread(self._worker_spec, job, scratch)
-        run = self._runs[job.id] = WorkerRun(spec, scratch)
+        run = self._runs[job.id] = self._executor.prepare(Work(spec, scratch))
         if (await asyncio.to_thread(self._store.job, job.id)).state != "RUNNING":
             run.cancel()
-        await run.run(_ProgressWriter(self, job))
+        progress = _ProgressWriter(self, job)
+
+        async def on_event(event: dict[str, Any]) -> None:
+            if "checkpoint" in event:
+                stage, name = event["checkpoint"]["stage"], Path(event["checkpoint"]["file"]).name
+                await self._keep(job, stage, scratch / name)
+            else:
+                await progress(event["progress"])
+
+        await run.run(on_event)
+
+    async def _keep(self, job: JobRow, stage: str, made: Path) -> None:
+        """Store a checkpoint: the bytes first, then the row, and the old bytes last."""
+        async with self._write_lock:
+            digest, _ = await asyncio.to_thread(self._blobs.put_file, made)
+            kept = await self._change(job.id, job.attempt, checkpoint=stage, checkpoint_blob=digest, losses=0)
+            if kept.checkpoint_blob != digest or job.checkpoint_blob not in ("", digest):
+                old = digest if kept.checkpoint_blob != digest else job.checkpoint_blob
+                await asyncio.to_thread(self._drop_unneeded, [old])
 
     def _worker_spec(self, job: JobRow, scratch: Path) -> dict[str, Any]:
         """Link the uploads under the names a decoder expects: one file, or a folder of photos."""
@@ -187,6 +271,7 @@ class JobRunner:
                 "request": str(self._results.request(job.id)),
                 "out": str(scratch / "result"),
             }
+        saved = self._blobs.blob_path(job.checkpoint_blob) if job.checkpoint_blob else None
         paths: list[Path] = []
         for upload in job.spec["uploads"]:
             row = self._store.upload(upload)
@@ -205,6 +290,7 @@ class JobRunner:
             "name": job.spec["display_name"],
             "seed": job.spec.get("seed", 0),
             "parameters": job.spec.get("parameters", {}),
+            "checkpoint": str(saved) if saved is not None and saved.is_file() else "",
         }
 
     async def _succeed(self, job: JobRow, made: Path) -> None:
@@ -224,58 +310,75 @@ class JobRunner:
                 create_job=job.id,
                 stats=package_stats(package, size),
             )
-            progress = {"stage": "done", "stage_index": 0, "stage_count": 0, "fraction": 1.0, "message": ""}
-            done = await asyncio.to_thread(
-                lambda: self._store.finish_job(
-                    job.id, job.attempt, "SUCCEEDED", avatar=row, progress=progress
+            done = before = await asyncio.to_thread(self._store.job, job.id)
+            try:
+                done = await asyncio.to_thread(
+                    lambda: self._store.finish_job(
+                        job.id, job.attempt, "SUCCEEDED", avatar=row, progress=_DONE
+                    )
                 )
-            )
-            if done.state != "SUCCEEDED":  # fenced off: someone ended this attempt meanwhile
-                await asyncio.to_thread(self._drop_unreferenced, revision)
-        await self._remove_uploads(job)
+            finally:
+                if done.state != "SUCCEEDED":  # fenced off, erased, or the disk is full
+                    await asyncio.to_thread(self._drop_unneeded, [revision])
+        await self._clear(before)
         self._announce(job.id)
-        log.info("job %s %s: avatars/%s", job.id, done.state, row.id)
+        log.info("job ends", extra={"facts": {"job": job.id, "state": done.state, "avatar": row.id}})
 
     async def _succeed_with_file(self, job: JobRow, made: Path) -> None:
         if not made.is_file():
             raise LcaError("The worker made no file; the service's log says more.")
         about = await asyncio.to_thread(self._results.put_result, job.id, made)
         about |= {"file_name": job.spec["file_name"], "media_type": job.spec["media_type"]}
-        progress = {"stage": "done", "stage_index": 0, "stage_count": 0, "fraction": 1.0, "message": ""}
         done = await asyncio.to_thread(
             lambda: self._store.finish_job(
-                job.id, job.attempt, "SUCCEEDED", result_file=about, progress=progress
+                job.id, job.attempt, "SUCCEEDED", result_file=about, progress=_DONE
             )
         )
         if done.state == "SUCCEEDED":
             await asyncio.to_thread(self._results.request(job.id).unlink, True)
         self._announce(job.id)
-        log.info("job %s %s: %s", job.id, done.state, about["file_name"])
+        log.info("job ends", extra={"facts": {"job": job.id, "state": done.state}})
 
-    def _drop_unreferenced(self, revision: str) -> None:
-        if revision not in self._store.revisions():
-            self._blobs.delete_blob(revision)
+    def _drop_unneeded(self, blobs: list[str]) -> None:
+        needed = self._store.needed_blobs()
+        for blob in blobs:
+            if blob and blob not in needed:
+                self._blobs.delete_blob(blob)
 
     async def _finish(self, job: JobRow, state: str, error: LcaError) -> JobRow:
+        resumable = error.category in _MAY_PASS
         about = {
             "code": CODES[error.category],
             "reason": error.reason,
             "message": error.message,
             "metadata": error.metadata,
+            "resumable": resumable,
         }
-        await self._remove_uploads(job)
+        until = time.time() + self._limits.resume_hours * 3600 if resumable else 0.0
+        before = await asyncio.to_thread(self._store.job, job.id)
         done = await asyncio.to_thread(
-            lambda: self._store.finish_job(job.id, job.attempt, state, error=about)
+            lambda: self._store.finish_job(job.id, job.attempt, state, error=about, inputs_until=until)
         )
+        if done.is_final and not done.inputs_until:
+            await self._clear(before)
         self._announce(job.id)
-        if error.category is not Category.INTERNAL:
-            log.info("job %s %s: %s", job.id, done.state, error.reason)
+        log.info("job ends", extra={"facts": {"job": job.id, "state": done.state, "reason": error.reason}})
         return done
 
-    async def _remove_uploads(self, job: JobRow) -> None:
-        for upload in job.spec.get("uploads", []):
-            path = self._blobs.upload_path(upload)
-            await asyncio.to_thread(path.unlink, True)
+    async def _clear(self, job: JobRow) -> None:
+        """Remove the bytes of a job's uploads and checkpoint, after their rows; a sweep finds what is left.
+
+        ``job`` is the row as it was before its end.
+        """
+
+        def clear() -> None:
+            for upload in job.spec.get("uploads", []):
+                self._blobs.upload_path(upload).unlink(missing_ok=True)
+            self._drop_unneeded([job.checkpoint_blob])
+
+        async with self._write_lock:
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(clear)
 
 
 class _ProgressWriter:
@@ -291,7 +394,9 @@ class _ProgressWriter:
         elapsed = time.monotonic() - self._begun
         left = elapsed * (1 - self._fraction) / self._fraction if self._fraction > 0.03 else None
         row = {**progress, "fraction": self._fraction, "remaining_seconds": left}
-        await self._runner._change(self._job.id, self._job.attempt, progress=row)
+        # progress that cannot be written (a full disk) is no reason to lose the work
+        with contextlib.suppress(UnavailableError, ExhaustedError):
+            await self._runner._change(self._job.id, self._job.attempt, progress=row)
 
 
 def package_stats(package: AvatarPackage, size: int) -> dict[str, float]:
@@ -303,12 +408,6 @@ def package_stats(package: AvatarPackage, size: int) -> dict[str, float]:
         "package_size_bytes": size,
         "height_meters": package.height_m,
     }
-
-
-def stored(blobs: BlobStore, make_room: int) -> None:
-    """Refuse early what the disk cannot hold; ExhaustedError ``STORAGE_FULL``."""
-    if blobs.free_bytes() < make_room:
-        raise storage_error(OSError(28, "No space left on device"))
 
 
 def check_parameters(parameters: dict[str, str]) -> None:

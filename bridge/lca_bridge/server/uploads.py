@@ -31,7 +31,6 @@ from lca_bridge.server.config import MAX_CHUNK_BYTES
 from lca_bridge.server.core import ServiceCore, request_key
 from lca_bridge.server.media import probe_file
 from lca_bridge.server.messages import upload_message
-from lca_bridge.server.runner import stored
 from lca_bridge.server.store import UploadRow
 
 SYNC_BYTES = 8 << 20
@@ -91,9 +90,7 @@ class UploadService(rpc.UploadServiceServicer):
         core.expire_uploads()
         if len(core.store.uploads()) >= limits.open_uploads:
             raise ExhaustedError("There are too many open uploads. Delete some.", reason="TOO_MANY_UPLOADS")
-        if core.used_bytes() + size > limits.storage_bytes:
-            raise ExhaustedError("The service's storage quota is used up. Delete avatars or uploads.")
-        stored(core.blobs, size)
+        core.reserve(size)
 
     async def WriteUpload(
         self, request_iterator: AsyncIterator[pb.WriteUploadRequest], context: grpc.aio.ServicerContext
@@ -204,11 +201,17 @@ class _Writer:
         if self.row.state != "OPEN":
             raise PreconditionError("The upload is already finalized.", reason="UPLOAD_FINAL")
         path: Path = core.blobs.upload_path(key)
-        # A crash may have left bytes that were never promised: start from the promised length.
-        self._file: IO[bytes] = path.open("r+b" if path.exists() else "w+b")
-        self._file.truncate(self.row.committed)
-        self._file.seek(self.row.committed)
+        try:
+            # A crash may have left bytes that were never promised: start from the promised length.
+            # Unbuffered,
+            # so that what a full disk refuses is known at once.
+            self._file: IO[bytes] = path.open("r+b" if path.exists() else "w+b", buffering=0)
+            self._file.truncate(self.row.committed)
+            self._file.seek(self.row.committed)
+        except OSError as error:
+            raise storage_error(error) from error
         self._length = self._synced = self.row.committed
+        self._broken = False
         # A caller that goes away closes us while the last piece may still be on its way to the disk.
         self._lock = threading.Lock()
 
@@ -217,6 +220,8 @@ class _Writer:
             self._append(piece)
 
     def _append(self, piece: pb.WriteUploadRequest) -> None:
+        if self._broken:
+            raise storage_error(OSError("an earlier sync failed"))
         if piece.name and names.parse_name(piece.name, "uploads") != self.row.id:
             raise InvalidInputError("One stream writes one upload.", reason="INVALID_NAME")
         if piece.offset != self._length:
@@ -234,20 +239,27 @@ class _Writer:
         if zlib.crc32(piece.data) != piece.crc32:
             raise DataLossError("A piece arrived damaged; nothing of it was kept. Send it again.")
         try:
-            self._file.write(piece.data)
+            left = memoryview(piece.data)
+            while left:
+                left = left[self._file.write(left) :]
         except OSError as error:
+            self._file.truncate(self._length)
+            self._file.seek(self._length)
             raise storage_error(error) from error
         self._length += len(piece.data)
         if self._length - self._synced >= SYNC_BYTES:
             self._sync()
 
     def _sync(self) -> None:
-        if self._length == self._synced:
+        if self._length == self._synced or self._broken:
             return
         try:
-            self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
+            # What a failed sync lost is unknown, and a second sync would lie: forget all since the last
+            # good one.
+            self._length = self._synced
+            self._broken = True
             raise storage_error(error) from error
         self._core.store.change_upload(self.row.id, committed=self._length)
         self._synced = self._length

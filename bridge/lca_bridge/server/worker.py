@@ -1,13 +1,16 @@
 """The process that does one job: ``python -m lca_bridge.server.worker``, started by ``executor.py``.
 
-It speaks JSON lines: one specification on standard input, then optionally ``cancel``; progress, then one
-result or error on standard output. When its standard input closes, the service is gone, and it ends itself
-with everything it started. Libraries that print do so to standard error.
+It speaks JSON lines: one specification on standard input, then optionally ``cancel``; progress,
+checkpoints and
+signs of life, then one result or error on standard output. When its standard input closes, the service is
+gone,
+and it ends itself with everything it started. Libraries that print do so to standard error.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -22,6 +25,7 @@ from typing import Any, TextIO
 from lca.errors import ExhaustedError, InvalidInputError, LcaError
 
 EVENTS_PER_SECOND = 10.0
+BEAT_SECONDS = 2.0
 
 
 class Channel:
@@ -47,6 +51,16 @@ class Channel:
             "metadata": error.metadata,
         }
         self.send({"error": facts})
+
+    def checkpoint(self, stage: str, path: Path) -> None:
+        """Hand over a file that a later attempt can go on from."""
+        self.send({"checkpoint": {"stage": stage, "file": path.name}})
+
+    def beat(self) -> None:
+        """Show signs of life until the process ends; whoever is frozen shows none."""
+        while True:
+            time.sleep(BEAT_SECONDS)
+            self.send({"beat": 1})
 
     def progress(self, event: Any) -> None:
         """Forward a ProgressEvent; within a stage at most ten a second."""
@@ -91,24 +105,43 @@ def parse_options(kind: type, parameters: dict[str, str]) -> Any:
 
 
 def create(spec: dict[str, Any], channel: Channel, cancelled: threading.Event) -> None:
-    """Run the creation pipeline and write the package; or play a motion, for the other kinds of job."""
+    """Run the creation pipeline and write the package; or play a motion, for the other kinds of job.
+
+    A creation saves its capture beside ``out``, and starts from the capture ``spec["checkpoint"]`` if given.
+    """
     if spec.get("kind", "CREATE_AVATAR") != "CREATE_AVATAR":
         from lca_bridge.server.motion_worker import play
 
         play(spec, channel.progress, cancelled)
         return
     import lca_core.avatar.create as pipeline
+    from lca_bridge.server.checkpoint import STAGE, load_capture, save_capture
+    from lca_core.capture import capture_clip
+    from lca_core.model.checkpoint import load_model
+    from lca_core.progress import Progress
 
     options = parse_options(pipeline.CreateOptions, spec.get("parameters", {}))
-    avatar = pipeline.create_avatar_from_clip(
-        Path(spec["clip"]),
-        name=spec["name"],
-        progress=channel.progress,
-        cancelled=cancelled,
-        seed=int(spec.get("seed", 0)),
-        options=options,
+    out, seed = Path(spec["out"]), int(spec.get("seed", 0))
+    model = load_model(options.weights)
+    steps = Progress(pipeline.CAPTURE_STAGES + options.stages(), channel.progress, cancelled)
+    if spec.get("checkpoint"):
+        capture = load_capture(Path(spec["checkpoint"]))
+    else:
+        capture = capture_clip(
+            Path(spec["clip"]),
+            max_references=options.max_references,
+            report=steps.report,
+            seed=seed,
+            focal_px=options.focal_px,
+            height_m=options.height_m,
+        )
+        saved = out.with_name("capture.npz")
+        save_capture(saved, capture)
+        channel.checkpoint(STAGE, saved)
+    avatar = pipeline.create_avatar(
+        capture, name=spec["name"], model=model, steps=steps, seed=seed, options=options
     )
-    avatar.save(Path(spec["out"]))
+    avatar.save(out)
 
 
 def _watch_parent(cancelled: threading.Event) -> None:
@@ -132,20 +165,28 @@ def main() -> int:
         os.nice(5)  # live streams and health checks go first
     cancelled = threading.Event()
     threading.Thread(target=_watch_parent, args=(cancelled,), daemon=True).start()
+    threading.Thread(target=channel.beat, daemon=True).start()
     try:
         create(spec, channel, cancelled)
         channel.send({"done": {}})
-    except LcaError as error:
-        channel.fail(error)
-    except MemoryError:
-        message = "Creating the avatar needs more memory than there is. Use a shorter or smaller clip."
-        channel.fail(ExhaustedError(message, reason="OUT_OF_MEMORY"))
-    except Exception:
-        traceback.print_exc()
-        message = "Creating the avatar failed inside the service; its log says where."
-        channel.fail(LcaError(message, reason="CREATION_FAILED"))
+    except Exception as error:
+        channel.fail(_as_reported(error))
     sys.stderr.flush()
     os._exit(0)  # skip slow interpreter shutdown of the heavy libraries; everything is written
+
+
+def _as_reported(error: Exception) -> LcaError:
+    """What the caller hears of an error inside the work: the log says where, the message does not."""
+    if isinstance(error, LcaError):
+        return error
+    traceback.print_exc()
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        message = "Creating the avatar needs more memory than there is. Use a shorter or smaller clip."
+        return ExhaustedError(message, reason="OUT_OF_MEMORY")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ExhaustedError("The service's disk is full. Free some space.", reason="STORAGE_FULL")
+    message = "The job failed inside the service; its log says where."
+    return LcaError(message, reason="CREATION_FAILED")
 
 
 if __name__ == "__main__":
