@@ -66,12 +66,8 @@ def parse_limits(settings: list[str], **more: int) -> Limits:
         try:
             values[name] = kinds[name](text)
         except (KeyError, ValueError):
-            raise InvalidInputError(
-                f"--limit {setting} is not one of {
-                    ', '.join(f'{n}={k.__name__}' for n, k in kinds.items())
-                }.",
-                reason="BAD_LIMIT",
-            ) from None
+            known = ", ".join(f"{limit}={kind.__name__}" for limit, kind in kinds.items())
+            raise InvalidInputError(f"--limit {setting} is not one of {known}.", reason="BAD_LIMIT") from None
         if values[name] <= 0:
             raise InvalidInputError(f"--limit {name} must be positive.", reason="BAD_LIMIT")
     return Limits(**values)
