@@ -51,6 +51,8 @@ class Rig:
         joint_names, joint_parents: 55, SMPL-X order; arkit_names: 52, Apple's order.
         controls: every animator control.
         joint_limits: (55,2,3) lowest and highest Euler angles in degrees (R = Rz Ry Rx), or None.
+        finger_turns: (2,55,3) rotation vectors in degrees of every joint when its curl or spread slider is at
+            1, or None.
         name_maps: foreign rig -> (our joint -> its name there).
     """
 
@@ -59,6 +61,7 @@ class Rig:
     arkit_names: tuple[str, ...]
     controls: tuple[Control, ...]
     joint_limits: npt.NDArray[np.float32] | None
+    finger_turns: npt.NDArray[np.float32] | None
     name_maps: Mapping[str, Mapping[str, str]]
 
 
@@ -85,7 +88,9 @@ def read_rig(description: Mapping[str, Any], parents: npt.NDArray[Any]) -> Rig:
     if len({control.attribute for control in controls}) != len(controls):
         raise _invalid("two controls share a name")
     maps = description.get("name_maps") or {}
-    return Rig(joints, tuple(int(p) for p in parents), arkit, controls, _joint_limits(description), maps)
+    turns = _finger_turns(description, joints)
+    up = tuple(int(p) for p in parents)
+    return Rig(joints, up, arkit, controls, _joint_limits(description), turns, maps)
 
 
 def define_controls(stage: Usd.Stage, rig: Rig) -> Usd.Prim:
@@ -117,6 +122,9 @@ def author_joint_hints(skeleton: Usd.Prim, rig: Rig) -> None:
             _uniform(skeleton, name, Sdf.ValueTypeNames.Float3Array).Set(
                 arrays.vec3f(rig.joint_limits[:, side])
             )
+    if rig.finger_turns is not None:
+        for turns, name in zip(rig.finger_turns, ("lca:curlDegrees", "lca:spreadDegrees")):
+            _uniform(skeleton, name, Sdf.ValueTypeNames.Float3Array).Set(arrays.vec3f(turns))
     for foreign, names in sorted(rig.name_maps.items()):
         attribute = _uniform(skeleton, f"lca:names:{_token(foreign)}", Sdf.ValueTypeNames.StringArray)
         attribute.Set(Vt.StringArray([names.get(joint, "") for joint in rig.joint_names]))
@@ -136,6 +144,23 @@ def _joint_limits(description: Mapping[str, Any]) -> npt.NDArray[np.float32] | N
     if listed and limits.shape != (NUM_JOINTS, 2, 3):
         raise _invalid("its joint limits are not 55 triples")
     return limits if listed else None
+
+
+def _finger_turns(description: Mapping[str, Any], joints: Sequence[str]) -> npt.NDArray[np.float32] | None:
+    """The description's finger axes and degrees as rotation vectors; spread turns the first joint only."""
+    fingers = description.get("fingers")
+    if not fingers:
+        return None
+    turns = np.zeros((2, NUM_JOINTS, 3), np.float32)
+    try:
+        for finger in fingers:
+            rows = [joints.index(name) for name in finger["joints"]]
+            axis = np.asarray(finger["curl_axis"], np.float32)
+            turns[0, rows] = np.outer(finger["curl_degrees"], axis / np.linalg.norm(axis))
+            turns[1, rows[0]] = np.asarray(finger["spread_axis"], np.float32) * finger["spread_degrees"]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise _invalid(f"a finger is malformed ({error})") from error
+    return turns
 
 
 def _names(description: Mapping[str, Any], key: str) -> tuple[str, ...]:

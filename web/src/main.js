@@ -29,9 +29,10 @@ async function open() {
   const fit = () => viewer.resize(canvas.clientWidth || 512, canvas.clientHeight || 512, Math.min(devicePixelRatio, 2));
   fit();
   viewer.frameAll();
-  new ResizeObserver(fit).observe(canvas);
   status.remove();
+  // "?still": whoever drives the page says when to draw and how large.
   if (!new URLSearchParams(location.search).has("still")) {
+    new ResizeObserver(fit).observe(canvas);
     let last = performance.now();
     viewer.renderer.setAnimationLoop((now) => {
       viewer.tick(Math.min(0.1, Math.max(0, (now - last) / 1000)));

@@ -50,6 +50,8 @@ export class Viewer {
   /** "splats" or "mesh". */
   show(what) {
     this.shown = what === "mesh" && this.proxy ? "mesh" : this.splats ? "splats" : "mesh";
+    // Spark keeps drawing its last sorted set, so its own switch is the one that hides splats.
+    this.spark.visible = this.shown === "splats";
     if (this.splats) this.splats.mesh.visible = this.shown === "splats";
     if (this.proxy) this.proxy.mesh.visible = this.shown === "mesh";
     this.stale = "shape";
@@ -147,10 +149,11 @@ export class Viewer {
 
   /**
    * The current state as a picture, settled (splats sorted for this view), PNG data URL.
-   * camera: { viewmat: 16 numbers row-major, OpenCV world-to-camera; fovY: degrees; width, height }.
+   * { viewmat: 16 numbers row-major, OpenCV world-to-camera; fovY: degrees; width, height; background: display RGB }.
    */
-  async snapshot({ viewmat, fovY, width, height }) {
+  async snapshot({ viewmat, fovY, width, height, background = BACKGROUND }) {
     this.resize(width, height);
+    this.renderer.setClearColor(new Color().setRGB(...background, SRGBColorSpace));
     const toCv = new Matrix4().set(...viewmat);
     const flip = new Matrix4().makeScale(1, -1, -1);
     const world = toCv.invert().multiply(flip);

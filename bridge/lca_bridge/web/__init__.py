@@ -1,5 +1,5 @@
-"""The avatar viewer as one HTML page: the built script of `web/` (committed gzipped, so no node is needed) and, for
-pages that open without a server, the asset itself.
+"""The avatar viewer as one HTML page: the built script of `web/` (committed gzipped, so no node is needed)
+and, for pages that open without a server, the asset itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ _START = """<script type="text/plain" id="lca-viewer">{code}</script>
   script.textContent = await new Response(stream).text();
   document.body.append(script);
   document.dispatchEvent(new Event("lca-started"));
-}})().catch((error) => {{ document.getElementById("status").textContent = "This browser is too old: " + error; }});
+}})().catch((error) => {{
+  document.getElementById("status").textContent = "This browser is too old: " + error;
+}});
 </script>"""
 
 
@@ -33,7 +35,8 @@ def page(title: str = "LCA avatar", asset: bytes | None = None, extra: str = "")
     """The viewer as HTML.
 
     Args:
-        asset: bytes of a ``.usdz`` or ``.usdc`` to embed; None for a page that loads ``asset.usdz`` beside it.
+        asset: bytes of a ``.usdz`` or ``.usdc`` to embed; None for a page that loads ``asset.usdz``
+            beside it.
         extra: HTML that goes before the end of the body.
     """
     text = resources.files(__name__).joinpath("page.html").read_text(encoding="utf-8")
@@ -43,9 +46,7 @@ def page(title: str = "LCA avatar", asset: bytes | None = None, extra: str = "")
         packed = base64.b64encode(gzip.compress(asset, 6, mtime=0)).decode()
         data = f'<script type="text/plain" id="lca-asset" data-encoding="gzip">{packed}</script>'
     text = text.replace("<!--asset-->", data)
-    return text.replace(
-        "<!--script-->", _START.format(code=base64.b64encode(_packed()).decode()) + extra
-    )
+    return text.replace("<!--script-->", _START.format(code=base64.b64encode(_packed()).decode()) + extra)
 
 
 def _packed() -> bytes:

@@ -51,7 +51,9 @@ def drive(chromium: str, html: str, script: str, asset: bytes | None = None, sec
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = asset if self.path.startswith("/asset") else whole.encode()
-            kind = "application/octet-stream" if self.path.startswith("/asset") else "text/html; charset=utf-8"
+            kind = (
+                "application/octet-stream" if self.path.startswith("/asset") else "text/html; charset=utf-8"
+            )
             self.send_response(200 if body is not None else 404)
             self.send_header("Content-Type", kind)
             self.end_headers()
