@@ -10,6 +10,8 @@ import bpy
 from ..core.splat_cache import read_frame, read_info
 from . import frames_cloud
 
+_CLOCK = "lca_frame"
+
 
 def attach(rig: bpy.types.Object, folder: Path, scene: bpy.types.Scene) -> bpy.types.Object:
     """Show the cache in ``folder`` instead of the splats that follow the rig.
@@ -24,6 +26,10 @@ def attach(rig: bpy.types.Object, folder: Path, scene: bpy.types.Scene) -> bpy.t
         raise ValueError(f"The cache holds {info.gaussians} splats, this avatar has another number.")
     cloud[frames_cloud.CACHE] = str(folder)
     cloud[frames_cloud.CACHE_RANGE] = (info.start, info.end)
+    # Exporters write one frame of what has no animation of its own.
+    if cloud.data.animation_data is None:
+        cloud.data[_CLOCK] = 0.0
+        cloud.data.driver_add(f'["{_CLOCK}"]').driver.expression = "frame"
     play(scene)
     return cloud
 

@@ -52,7 +52,7 @@ def show(rig: bpy.types.Object) -> bpy.types.Object:
     hidden = bool(proxy is not None and proxy.hide_viewport)
     frames[_BEFORE] = [float(hidden), float(cloud.hide_viewport), splats.get_keep(cloud)]
     splats.set_keep(cloud, 0.0)
-    # Evaluated although empty: the face shapes that a service wants are driven only where something needs them.
+    # Evaluated although empty: face shapes are driven only where something shown needs them.
     cloud.hide_viewport = False
     if proxy is not None:
         proxy.hide_viewport = True

@@ -15,6 +15,7 @@ from pathlib import Path
 import bpy
 
 from ..core import live as link_core
+from ..core.deps import errors
 from ..core.live import LiveLink
 from ..core.splat_cache import Gaussians
 from . import frames_cloud, importer
@@ -85,7 +86,7 @@ def stop(why: str = "") -> None:
         return
     _state.message = why
     session.link.close()
-    rig = _find(session.avatar)
+    rig = find(session.avatar)
     if rig is not None:
         frames_cloud.hide(rig)
 
@@ -106,7 +107,7 @@ def step() -> bool:
 
 
 def _step(session: _Session) -> bool:
-    rig = _find(session.avatar)
+    rig = find(session.avatar)
     if rig is None:
         stop("The avatar is gone")
         return False
@@ -131,9 +132,21 @@ def _step(session: _Session) -> bool:
     return True
 
 
-def _find(avatar: str) -> bpy.types.Object | None:
-    """The rig by its own id: object references do not survive an undo."""
+def find(avatar: str) -> bpy.types.Object | None:
+    """The rig by its own id (``importer.AVATAR_ID``): object references do not survive an undo."""
     return next((obj for obj in bpy.data.objects if obj.get(importer.AVATAR_ID) == avatar), None)
+
+
+def need(avatar: str) -> bpy.types.Object:
+    """:func:`find`, for results that land later.
+
+    Raises:
+        NotFoundError: the avatar was removed in the meantime.
+    """
+    rig = find(avatar)
+    if rig is None:
+        raise errors.NotFoundError("The avatar was removed in the meantime; nothing was changed.")
+    return rig
 
 
 def _tick() -> float | None:

@@ -7,6 +7,7 @@ frame that the service, the exporters and a bake need. Eye turns are inside the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,14 +79,28 @@ class PoseReader:
 def record(rig: bpy.types.Object, scene: bpy.types.Scene, start: int, end: int) -> Any:
     """Play frames ``start`` to ``end`` and return what the rig showed as a ``MotionClip`` at the scene's
     rate; the current frame is restored."""
+    poses: list[RigPose] = []
+    for _ in recording(rig, scene, start, end, poses):
+        pass
+    return clip_of(rig, scene, poses)
+
+
+def recording(
+    rig: bpy.types.Object, scene: bpy.types.Scene, start: int, end: int, poses: list[RigPose]
+) -> Iterator[float]:
+    """The same in steps of one frame, for a timer: appends to ``poses`` and yields the share done."""
     reader, before = PoseReader(rig), scene.frame_current
-    poses = []
     try:
         for frame in range(start, end + 1):
             scene.frame_set(frame)
             poses.append(reader.read(rig))
+            yield len(poses) / (end - start + 1)
     finally:
         scene.frame_set(before)
+
+
+def clip_of(rig: bpy.types.Object, scene: bpy.types.Scene, poses: list[RigPose]) -> Any:
+    """Recorded poses as a ``MotionClip``."""
     return motion.MotionClip.of(
         frame_rate(scene),
         poses=np.stack([pose.joint_rotations for pose in poses]),

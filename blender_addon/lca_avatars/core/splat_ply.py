@@ -112,3 +112,49 @@ def _invalid(why: str) -> Exception:
     return errors.InvalidInputError(
         f"This PLY file cannot be used: {why}. Choose a Gaussian-splat PLY.", reason="PLY_INVALID"
     )
+
+
+def write_ply(path: str | os.PathLike[str], splats: PlySplats) -> Path:
+    """Write a splat PLY with colour and opacity, the layout of the 3DGS reference; complete or not at all.
+
+    Raises:
+        PreconditionError: the file cannot be written (no permission, disk full).
+    """
+    target = Path(path)
+    count, bands = splats.sh.shape[:2]
+    opacity = np.clip(splats.opacities.astype(np.float64), 1e-6, 1.0 - 1e-6)
+    columns = [
+        splats.means,
+        np.zeros((count, 3), np.float32),
+        splats.sh[:, 0],
+        splats.sh[:, 1:].transpose(0, 2, 1).reshape(count, 3 * (bands - 1)),
+        np.log(opacity / (1.0 - opacity))[:, None],
+        np.log(np.maximum(splats.scales, 1e-12)),
+        splats.quats,
+    ]
+    names = [*"xyz", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"]
+    names += [f"f_rest_{i}" for i in range(3 * (bands - 1))]
+    names += ["opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4))]
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
+    header += [f"property float {name}" for name in names] + ["end_header", ""]
+    data = np.concatenate(columns, axis=1).astype("<f4").tobytes()
+    replace_file(target, "\n".join(header).encode() + data)
+    return target
+
+
+def replace_file(target: Path, data: bytes) -> None:
+    """Write ``data`` beside ``target`` and move it there: an old file stays until the new one is complete.
+
+    Raises:
+        PreconditionError: it cannot be written.
+    """
+    part = target.with_name(target.name + ".part")
+    try:
+        part.write_bytes(data)
+        part.replace(target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise errors.PreconditionError(
+            f"{target.name} cannot be written: {error.strerror}. Free some space or choose another folder.",
+            reason="NOT_WRITABLE",
+        ) from None

@@ -8,13 +8,27 @@ import bpy
 from ..bl import cache_player
 from ..bl import live as live_session
 from ..core import local_service
-from . import animate, create, import_avatar, import_ply, landing, live, motion, pose, service
+from . import (
+    animate,
+    bake,
+    create,
+    export,
+    import_avatar,
+    import_ply,
+    landing,
+    live,
+    motion,
+    pose,
+    service,
+    task,
+)
 
-_MODULES = (service, import_avatar, import_ply, create, pose, animate, motion, live)
+_MODULES = (service, import_avatar, import_ply, create, pose, animate, motion, live, task, bake, export)
 _MENUS = (import_avatar.menu_entry, import_ply.menu_entry)
 _HANDLERS = (
     ("load_pre", landing.stop_on_load),
     ("load_pre", live_session.stop_before_load),
+    ("load_pre", task.stop_before_load),
     ("load_post", live_session.tidy_after_load),
     ("frame_change_pre", cache_player.play),
 )
@@ -34,6 +48,7 @@ def register() -> None:
 def unregister() -> None:
     """The reverse of ``register``; a running job is cancelled first."""
     landing.stop()
+    task.stop()
     live_session.stop()
     local_service.stop()
     for when, handler in _HANDLERS:

@@ -15,7 +15,7 @@ from .pose import AvatarOperator
 
 
 class LCA_OT_live_start(AvatarOperator, bpy.types.Operator):
-    """Show the avatar as the service evaluates it, with network corrections, while you pose, play and scrub"""
+    """Show the avatar as the service evaluates it while you pose, play and scrub"""
 
     bl_idname = "lca.live_start"
     bl_label = "Start Live"

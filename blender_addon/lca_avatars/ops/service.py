@@ -70,6 +70,12 @@ def preferences() -> LCA_Preferences | None:
     return None if entry is None else entry.preferences
 
 
+def program() -> str:
+    """The ``lca`` program that the preferences name; empty looks in PATH."""
+    prefs = preferences()
+    return bpy.path.abspath(prefs.program) if prefs is not None and prefs.program else ""
+
+
 def resolve(endpoint: str = "", token_file: str = "") -> service_core.Target:
     """What to connect to: explicit values first, then the preferences, then the defaults."""
     prefs, ca_file = preferences(), ""
@@ -149,10 +155,8 @@ class LCA_OT_start_service(bpy.types.Operator):
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Start it and return at once; Connect says when it answers."""
-        prefs = preferences()
-        program = bpy.path.abspath(prefs.program) if prefs is not None and prefs.program else ""
         try:
-            local_service.start(program, resolve().endpoint)
+            local_service.start(program(), resolve().endpoint)
         except Exception as error:
             self.report({"ERROR"}, describe_error(error))
             return {"CANCELLED"}
