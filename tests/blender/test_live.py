@@ -186,3 +186,88 @@ assert "without network corrections" in live.message(), live.message()
 assert bpy.ops.lca.live_stop() == {{"FINISHED"}}
 assert not live.running() and frames_cloud.shown(rig) is None
 """)
+
+
+def test_a_shot_is_baked_to_files_or_not_at_all(
+    blender: Callable[[str], str], server: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    """Every frame as the service evaluates it; cancelled, killed, full or refused: nothing is left."""
+    blender(f"""
+from lca_avatars.bl import compat
+from lca_avatars.core import live as link_core, splat_cache
+from lca_avatars.ops import task
+from lca_bridge.wire.package import read_package
+from lca_bridge.wire.skin import BakedRig
+truth, folder, scene = BakedRig(read_package(avatar)), Path({str(tmp_path)!r}) / "caches", bpy.context.scene
+folder.mkdir()
+for frame, turn in ((1, 0.0), (6, 1.0)):
+    rig.pose.bones["forearm_fk.L"].rotation_quaternion = (np.cos(turn / 2), np.sin(turn / 2), 0, 0)
+    rig.pose.bones["forearm_fk.L"].keyframe_insert("rotation_quaternion", frame=frame)
+scene.frame_start, scene.frame_end = 1, 6
+bake = dict(directory=str(folder), corrected=False, **where)
+assert bpy.ops.lca.bake_splats(**bake) == {{"FINISHED"}}
+cloud, made = frames_cloud.shown(rig), folder / "Template_splats"
+assert len(list(made.iterdir())) == 7
+for frame in (1, 4, 6):
+    scene.frame_set(frame)
+    pose = pose_reader.PoseReader(rig).read(rig)
+    posed = truth.pose(pose.joint_rotations, pose.translation, pose.arkit, np.zeros((2, 2)))
+    assert 1e3 * np.abs(compat.read_attribute(cloud.data, "position") - posed.means).max() < 0.05
+    assert np.abs(compat.read_attribute(cloud.data, "scale") - posed.scales).max() < 1e-5
+bpy.ops.lca.hide_cache()
+before = {{p.name: p.stat().st_mtime_ns for p in made.iterdir()}}
+
+def from_the_interface():
+    "What invoke does: begin, then short steps on the main thread; returns the longest of them."
+    longest = 0.0
+    longest_at = ""
+    while task.running() is not None:
+        begun = time.perf_counter()
+        try:
+            task.advance()
+        except Exception:
+            pass
+        took = time.perf_counter() - begun
+        if took > longest:
+            longest, longest_at = took, str(task.progress())
+        time.sleep(0.002)
+    assert longest < 0.05, (longest, longest_at)
+    assert {{p.name: p.stat().st_mtime_ns for p in made.iterdir()}} == before
+    assert [p.name for p in folder.iterdir()] == [made.name] and frames_cloud.shown(rig) is None
+    return task.outcome()
+
+original, slow = splat_cache.CacheWriter.write, threading.Event()
+def write_slowly(self, frame, gaussians):
+    slow.set()
+    time.sleep(0.2)
+    original(self, frame, gaussians)
+splat_cache.CacheWriter.write = write_slowly
+
+assert bpy.ops.lca.bake_splats(wait=False, **bake) == {{"FINISHED"}}
+assert not bpy.ops.lca.bake_splats.poll() and bpy.ops.lca.cancel_task.poll()
+while not slow.is_set():
+    task.advance()
+bpy.ops.lca.cancel_task()
+outcome = from_the_interface()
+assert "ancelled" in outcome, outcome
+
+def full(self, frame, gaussians):
+    raise self._failed(OSError(28, "No space left on device"))
+splat_cache.CacheWriter.write = full
+bpy.ops.lca.bake_splats(wait=False, **bake)
+outcome = from_the_interface()
+assert "disk is full" in outcome, outcome
+
+splat_cache.CacheWriter.write = write_slowly
+slow.clear()
+bpy.ops.lca.bake_splats(wait=False, **bake)
+while not slow.is_set():
+    task.advance()
+os.kill(server_pid, signal.SIGKILL)
+outcome = from_the_interface()
+assert "service" in outcome.lower() and "Traceback" not in outcome, outcome
+bpy.ops.lca.bake_splats(wait=False, **bake)
+outcome = from_the_interface()
+assert "No service answers" in outcome, outcome
+print("OUTCOME", outcome)
+""")

@@ -106,7 +106,7 @@ def _uniform(prim: Any, name: str, kind: Any, value: Any) -> None:
 
 def _bands(prim: Any) -> list[Any]:
     """Primvars of complete bands above 0."""
-    found = []
+    found: list[Any] = []
     while prim.HasAttribute(name := f"primvars:radiance_sh_{len(found)}"):
         found.append(prim.GetAttribute(name))
     degree = int(np.sqrt(len(found) + 1)) - 1
@@ -126,7 +126,7 @@ def _times(sources: list[dict[Any, Any]]) -> list[Any]:
 
 def _extents(points: dict[Any, Any], scales: dict[Any, Any], vt: Any) -> dict[Any, Any]:
     first = next(iter(scales.values()))
-    found = {}
+    found: dict[Any, Any] = {}
     for when, value in points.items():
         p = np.asarray(value, np.float32)
         if not len(p):

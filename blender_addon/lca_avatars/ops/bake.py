@@ -19,6 +19,7 @@ from ..core.jobs import Job, Report
 from ..core.programs import find_lca, run_lca
 from ..core.splat_cache import CacheInfo, CacheWriter, Gaussians
 from . import landing, motion, service
+from .pose import active_rig
 from .task import Task, TaskOperator
 
 _WAIT = {"default": True, "options": {"HIDDEN", "SKIP_SAVE"}}
@@ -57,17 +58,17 @@ class LCA_OT_bake_splats(TaskOperator, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Record the poses, stream them in order, write the files, show them."""
-        rig, scene = importer.find_avatar(context.object), context.scene
+        rig, scene = active_rig(context), context.scene
         target = service.resolve(self.endpoint, self.token_file)
         start, end = motion.frame_range(scene, self.start, self.end)
         cloud = importer.part(rig, "splats")
         problem = refusal(target.endpoint, bpy.app.online_access)
         if problem is None and end < start:
             problem = f"The range ends before it starts ({start} to {end})"
-        if problem is None and cloud is None:
-            problem = "This avatar has lost its splats. Import it again."
         if problem is not None:
             return self.refuse(problem)
+        if cloud is None:
+            return self.refuse("This avatar has lost its splats. Import it again.")
         folder = self._folder(rig)
         info = CacheInfo(len(cloud.data.points), start, end, frame_rate(scene))
         package, avatar, corrected = live.package_of(rig), str(rig[importer.AVATAR_ID]), self.corrected
@@ -120,7 +121,7 @@ class LCA_OT_attach_cache(TaskOperator, bpy.types.Operator):
         try:
             live.stop()
             folder = Path(bpy.path.abspath(self.directory))
-            cache_player.attach(importer.find_avatar(context.object), folder, context.scene)
+            cache_player.attach(active_rig(context), folder, context.scene)
         except (errors.LcaError, ValueError) as error:
             return self.refuse(str(error))
         return {"FINISHED"}
@@ -155,7 +156,7 @@ class LCA_OT_transfer(TaskOperator, bpy.types.Operator, ImportHelper):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Run ``lca capture``, then key its motion file."""
-        rig, scene = importer.find_avatar(context.object), context.scene
+        rig, scene = active_rig(context), context.scene
         clip = Path(bpy.path.abspath(self.filepath))
         program = self.program or service.program()
         try:
@@ -168,7 +169,7 @@ class LCA_OT_transfer(TaskOperator, bpy.types.Operator, ImportHelper):
         out = Path(tempfile.mkdtemp(prefix="lca_motion_", dir=bpy.app.tempdir)) / f"{clip.stem}.npz"
 
         def work(report: Report, cancelled: threading.Event) -> Path:
-            arguments = ["capture", clip, "-o", out, "--frames", str(most)]
+            arguments: list[str | Path] = ["capture", clip, "-o", out, "--frames", str(most)]
             run_lca(program, arguments, "Tracking the clip", report, cancelled)
             return out
 
@@ -188,7 +189,7 @@ class LCA_OT_hide_cache(TaskOperator, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Remove the frames object."""
-        frames_cloud.hide(importer.find_avatar(context.object))
+        frames_cloud.hide(active_rig(context))
         return {"FINISHED"}
 
 

@@ -8,6 +8,11 @@ import bpy
 from ..bl import controls, importer
 
 
+def active_rig(context: bpy.types.Context) -> bpy.types.Object:
+    """The rig of the active avatar; only where ``poll`` has made sure of one."""
+    return importer.find_avatar(context.object)
+
+
 class AvatarOperator:
     """Needs an avatar: its rig, proxy or splats must be active."""
 
