@@ -22,7 +22,6 @@ import numpy as np
 from lca.errors import InvalidInputError, LcaError, UnimplementedError
 from lca_bridge.server.blobs import BlobStore
 from lca_bridge.wire.corrections import RigDriver, RigFrame
-from lca_bridge.wire.frames import SH_C0
 from lca_bridge.wire.package import read_package
 from lca_bridge.wire.skin import PosedSplats
 
@@ -100,6 +99,7 @@ class Evaluator:
                 joint_rotations=pose["joint_rotations"],
                 arkit=pose["arkit_weights"],
                 gaze=pose["gaze"],
+                light=pose.get("light"),
             )
         animator = self._live if live and self._live is not None else self._animator
         return animator.evaluate(frame), frame
@@ -110,25 +110,13 @@ class Evaluator:
         ``live`` uses the correction network (after :meth:`load_live`), otherwise the linear correctives.
         """
         gaussians, _ = self._gaussians(pose, live)
-        sh = gaussians.sh.cpu().numpy()
-        if pose is not None and "light" in pose:
-            sh = self._relit(sh, pose["light"])
         return PosedSplats(
             means=gaussians.means.cpu().numpy(),
             quats=gaussians.quats.cpu().numpy(),
             scales=gaussians.scales.cpu().numpy(),
             opacities=gaussians.opacities.cpu().numpy(),
-            sh=sh,
+            sh=gaussians.sh.cpu().numpy(),
         )
-
-    def _relit(self, sh: np.ndarray, light: np.ndarray) -> np.ndarray:
-        """Precomputed radiance transfer: albedo x (transfer . light), shown in sRGB."""
-        relight = self._avatar.relight
-        linear = relight.albedo * np.maximum(relight.transfer @ light, 0)
-        shown = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clip(1e-9) ** (1 / 2.4) - 0.055)
-        out = np.zeros_like(sh)
-        out[:, 0] = (shown - 0.5) / SH_C0
-        return out
 
     def picture(self, pose: Pose | None, shot: Shot, live: bool = False) -> np.ndarray:
         """(height, width, 3) uint8 sRGB."""
@@ -138,15 +126,6 @@ class Evaluator:
         from lca_core.splat import render_image
 
         gaussians, frame = self._gaussians(pose, live)
-        if pose is not None and "light" in pose:
-            relit = self._relit(gaussians.sh.cpu().numpy(), pose["light"])
-            gaussians = type(gaussians)(
-                gaussians.means,
-                gaussians.quats,
-                gaussians.scales,
-                gaussians.opacities,
-                torch.from_numpy(relit),
-            )
         if shot.viewmat is None:
             view = pictures.body_view(self._animator, frame, 0.0, shot.height, shot.width)
             viewmat, k = view.viewmat, view.K

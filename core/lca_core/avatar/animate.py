@@ -9,6 +9,7 @@ other correction and is the kernel's clear twin.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,9 +18,12 @@ import torch
 
 from lca_core.avatar.avatar import Avatar
 from lca_core.avatar.frame import PoseFrame
+from lca_core.avatar.light import relighter
 from lca_core.body.lbs import joint_transforms
 from lca_core.body.names import JOINT_INDEX
 from lca_core.body.rotation import axis_angle_to_matrix
+from lca_core.relight.light import Illumination
+from lca_core.relight.shade import Relighter
 from lca_core.splat import GaussianSet
 from lca_core.splat.posing import BakedRig, DeviceRig, FusedRig, Values
 from lca_core.splat.skinning import skin_gaussians
@@ -107,9 +111,22 @@ class Animator:
         self._joint_weights = torch.from_numpy(np.array(avatar.skinning.joint_weights, np.float32))
         self._joints = torch.from_numpy(np.array(avatar.skinning.joints, np.float32))
         self._parents = [int(parent) for parent in avatar.skinning.parents]
+        self._avatar = avatar
+
+    @functools.cached_property
+    def relighter(self) -> Relighter:
+        """Puts other light on what :meth:`evaluate` returns (built on first use)."""
+        return relighter(self._avatar)
 
     def evaluate(self, frame: PoseFrame) -> GaussianSet:
-        """Corrections, then LBS, then the root translation; world metres. Opacities never change."""
+        """Corrections, then LBS, then the root translation; world metres. Opacities never change; colours are
+        those of the photographs' light, or of ``frame.light`` (diffuse)."""
+        posed = self._pose(frame)
+        if frame.light is None:
+            return posed
+        return self.relighter.apply(posed, Illumination.of_frame(frame.light))
+
+    def _pose(self, frame: PoseFrame) -> GaussianSet:
         if self._rig is not None:
             posed = self._rig.pose(frame.joint_rotations, frame.gaze, frame.arkit, frame.translation)
             means, quats, scales, sh = posed

@@ -19,6 +19,7 @@ from lca.errors import InvalidInputError
 from lca_core.avatar.avatar import Avatar, Canonical, Skinning, WeightsInfo
 from lca_core.avatar.bake import bake
 from lca_core.avatar.correctives import distill
+from lca_core.avatar.light import photo_pose, with_light_transfer
 from lca_core.avatar.live import NetworkCorrection
 from lca_core.avatar.proxy import build_proxy
 from lca_core.avatar.rebuild import lambert_transfer
@@ -183,6 +184,7 @@ def create_avatar(
             "copied_colour_share": round(float(1.0 - made.blend.mean()), 4),
         },
     )
+    avatar = with_light_transfer(avatar, photo_pose(capture.pose), 1 - made.blend)
     steps.report("thumbnail", 0.0, "drawing the thumbnail")
     from lca_core.avatar.pictures import thumbnail
 

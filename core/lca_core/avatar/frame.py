@@ -34,6 +34,8 @@ class PoseFrame:
         arkit: (52,) ARKit weights 0..1 in Apple's order.
         gaze: (2, 2) left and right eye, (yaw, pitch) radians; yaw > 0 looks to the person's left, pitch > 0
             down.
+        light: (9, 3) order-2 SH of linear RGB radiance in avatar axes, signs of ``lca_core.splat.harmonics``;
+            None keeps the light of the photographs.
 
     Raises:
         InvalidInputError: a wrong shape, NaN or infinity.
@@ -43,6 +45,7 @@ class PoseFrame:
     joint_rotations: FloatArray = field(default_factory=lambda: np.zeros((NUM_JOINTS, 3), np.float32))
     arkit: FloatArray = field(default_factory=lambda: np.zeros(NUM_ARKIT, np.float32))
     gaze: FloatArray = field(default_factory=lambda: np.zeros((2, 2), np.float32))
+    light: FloatArray | None = None
 
     def __post_init__(self) -> None:
         for name, shape in (
@@ -52,6 +55,8 @@ class PoseFrame:
             ("gaze", (2, 2)),
         ):
             object.__setattr__(self, name, _array(getattr(self, name), shape, name))
+        if self.light is not None:
+            object.__setattr__(self, "light", _array(self.light, (9, 3), "light"))
 
     @staticmethod
     def posed(

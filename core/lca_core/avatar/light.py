@@ -1,0 +1,140 @@
+"""Relighting an avatar: what creation stores for it, and the light of pose frames and pictures.
+
+In: an :class:`Avatar`. Out: the same avatar with de-lit albedo and occlusion-aware transfer
+(:func:`with_light_transfer`), or a :class:`~lca_core.relight.shade.Relighter` for its posed Gaussians.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lca_core.avatar.avatar import Avatar, Relight
+from lca_core.avatar.frame import PoseFrame
+from lca_core.body.names import JOINT_INDEX
+from lca_core.relight.delight import input_light
+from lca_core.relight.shade import CLOTH, EYE, SKIN, Relighter
+from lca_core.relight.transfer import normals_of, occluded
+from lca_core.splat.harmonics import C0
+
+KEY = "light_transfer"
+"""In ``provenance``: how the file's light transfer was made."""
+SKIN_JOINTS = ("head", "jaw", "neck", "left_wrist", "right_wrist")
+EYE_JOINTS = ("left_eye_smplhf", "right_eye_smplhf")
+
+
+def gloss(avatar: Avatar) -> NDArray[np.uint8]:
+    """Row of ``shade.SHEEN`` (N,): eyeballs are wet, head, neck and hands are skin, the rest is cloth. Only a
+    guess from the skeleton: hair and gloves count as skin, bare arms as cloth."""
+    heavy = np.asarray(avatar.skinning.joint_indices)[:, 0]
+    skin = {JOINT_INDEX[name] for name in SKIN_JOINTS}
+    skin |= {
+        i for name, i in JOINT_INDEX.items() if name.startswith(("left_", "right_")) and name[-1].isdigit()
+    }
+    out = np.full(len(heavy), CLOTH, np.uint8)
+    out[np.isin(heavy, list(skin))] = SKIN
+    out[np.isin(heavy, [JOINT_INDEX[name] for name in EYE_JOINTS])] = EYE
+    return out
+
+
+def relighter(avatar: Avatar) -> Relighter:
+    """The relighter of an avatar as its file says."""
+    return Relighter(avatar.relight.albedo, avatar.relight.transfer, avatar.canonical.quats, gloss(avatar))
+
+
+def with_light_transfer(
+    avatar: Avatar, frame: PoseFrame | None = None, trust: NDArray | None = None, *, delight: bool = True
+) -> Avatar:
+    """Light transfer with self-occlusion, and the photographs' light divided out of the albedo.
+
+    Args:
+        frame: pose of the photographs, if known: there the light fell on the person. Rest otherwise.
+        trust: (N,) share 0-1 of each colour that was copied; all of it when left out.
+        delight: False leaves the albedo as it is.
+    """
+    c = avatar.canonical
+    transfer = occluded(c.means, normals_of(c.quats), c.opacities)
+    albedo, facts = avatar.relight.albedo, {"occlusion": "depth maps, 96 directions"}
+    if delight:
+        colors = to_linear(np.clip(0.5 + C0 * c.sh[:, 0], 0, 1))
+        posed = transfer if frame is None else turned_transfer(avatar, transfer, frame)
+        weights = np.prod(np.sort(c.scales, axis=1)[:, 1:], axis=1) * c.opacities
+        if trust is not None:
+            weights = weights * trust
+        found = input_light(colors, posed, weights)
+        albedo = np.clip(albedo / found.shading, 0, 1).astype(np.float32)
+        facts["input_light"] = [[round(float(v), 4) for v in row] for row in found.light]  # type: ignore[assignment]
+        facts["shading_explained"] = round(found.explained, 3)  # type: ignore[assignment]
+    return replace(
+        avatar,
+        relight=Relight(np.asarray(albedo, np.float32), transfer),
+        provenance={**avatar.provenance, KEY: facts},
+    )
+
+
+def photo_pose(poses: NDArray) -> PoseFrame:
+    """The pose (F,55,3) of the first photograph without the turn of the whole body: where the light fell.
+    People who turn before the camera have no one light; what is divided out then is what copying left of
+    it."""
+    rotations = np.array(poses[0], np.float32).reshape(-1, 3)
+    rotations[0] = 0
+    return PoseFrame(joint_rotations=rotations)
+
+
+def turned_transfer(avatar: Avatar, transfer: NDArray, frame: PoseFrame) -> NDArray[np.float64]:
+    """Canonical transfer (N,9) as it lies in the world in the pose of ``frame``."""
+    from lca_core.avatar.animate import Animator
+    from lca_core.relight.environment import sh_basis
+    from lca_core.relight.transfer import sphere
+
+    dark = PoseFrame(frame.translation, frame.joint_rotations, frame.arkit, frame.gaze)
+    posed = Animator(avatar).evaluate(dark).quats.numpy().astype(np.float64)
+    rest = avatar.canonical.quats.astype(np.float64)
+    turn = _matrix(posed) @ np.swapaxes(_matrix(rest), 1, 2)
+    # Order 2 is closed under rotation, so 24 samples fix it.
+    d = sphere(24)
+    fit = np.linalg.pinv(sh_basis(d))
+    out = np.empty((len(rest), 9))
+    for start in range(0, len(rest), 8192):  # blocks bound the memory
+        rows = slice(start, start + 8192)
+        back = np.einsum("nji,mj->nmi", turn[rows], d)
+        out[rows] = np.einsum("nmk,nk->nm", sh_basis(back), transfer[rows]) @ fit.T
+    return out
+
+
+def _matrix(quats: NDArray) -> NDArray[np.float64]:
+    w, x, y, z = (quats / np.linalg.norm(quats, axis=1, keepdims=True)).T
+    return np.stack(
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+         2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], 1
+    ).reshape(-1, 3, 3)  # fmt: skip
+
+
+def to_linear(srgb: NDArray) -> NDArray[np.float64]:
+    """sRGB 0-1 to linear light."""
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((np.maximum(srgb, 0.04045) + 0.055) / 1.055) ** 2.4)
+
+
+def to_srgb(linear: NDArray) -> NDArray[np.float64]:
+    """Linear light to sRGB, not clipped above 1."""
+    return np.where(
+        linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055
+    )
+
+
+def unlit(avatar: Avatar) -> Avatar:
+    """The avatar with its albedo as colour, for renderers that bring their own light; pose and shape changes
+    of colour, which were learned with the old light, are left out."""
+    canonical, shapes = avatar.canonical, avatar.correctives
+    sh = np.zeros_like(canonical.sh)
+    sh[:, 0] = (to_srgb(avatar.relight.albedo) - 0.5) / C0
+    return replace(
+        avatar,
+        canonical=replace(canonical, sh=sh.astype(np.float32)),
+        correctives=replace(
+            shapes, arkit_sh0=np.zeros_like(shapes.arkit_sh0), pose_sh0=np.zeros_like(shapes.pose_sh0)
+        ),
+    )

@@ -1,0 +1,247 @@
+"""Kernels of relighting: depth maps for shadows, and the light leaving each Gaussian, in one pass. `shade`
+and `transfer` call them."""
+
+# Kernel arguments are typed by numba at compile time; the docstrings give shapes and dtypes.
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lca_core.splat._jit import kernel
+from lca_core.splat._pose import exponential
+
+F = np.float32
+ZERO, ONE = F(0.0), F(1.0)
+SRGB_STEPS = 4096
+SRGB_REACH = F(2.0)  # square root of the largest light with a finite table
+C0 = F(0.28209479177387814)
+
+
+@kernel
+def depth_map(points, solid, frame, low, cell, grid):
+    """Nearest depth towards the light per cell, ``grid`` (H,W) starting at -inf.
+
+    Args:
+        points: (N,3). solid: (N,) bool. frame: (3,3) rows across, up, towards the light. low: (2,).
+    """
+    height, width = grid.shape
+    for i in range(points.shape[0]):
+        if not solid[i]:
+            continue
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        u = int((frame[0, 0] * x + frame[0, 1] * y + frame[0, 2] * z - low[0]) / cell)
+        v = int((frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z - low[1]) / cell)
+        w = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z
+        if u < 0 or v < 0 or u >= width or v >= height:
+            continue
+        if w > grid[v, u]:
+            grid[v, u] = w
+
+
+@kernel
+def lit(points, normals, frame, low, cell, lift, bias, grid, out):
+    """Share (N,) 0-1 of the 2 x 2 nearest cells in which nothing lies nearer to the light than the point,
+    lifted ``lift`` metres off the surface, by more than ``bias`` metres; bilinear."""
+    height, width = grid.shape
+    for i in range(points.shape[0]):
+        x = points[i, 0] + lift * normals[i, 0]
+        y = points[i, 1] + lift * normals[i, 1]
+        z = points[i, 2] + lift * normals[i, 2]
+        facing = frame[2, 0] * normals[i, 0] + frame[2, 1] * normals[i, 1] + frame[2, 2] * normals[i, 2]
+        if facing <= ZERO:
+            out[i] = ONE  # turned away: the cosine makes it dark, not the shadow
+            continue
+        a = (frame[0, 0] * x + frame[0, 1] * y + frame[0, 2] * z - low[0]) / cell - F(0.5)
+        b = (frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z - low[1]) / cell - F(0.5)
+        w = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z + bias
+        u, v = math.floor(a), math.floor(b)
+        fu, fv = a - F(u), b - F(v)
+        total = ZERO
+        for dv in range(2):
+            for du in range(2):
+                weight = (fu if du == 1 else ONE - fu) * (fv if dv == 1 else ONE - fv)
+                uu, vv = u + du, v + dv
+                inside = uu >= 0 and vv >= 0 and uu < width and vv < height
+                if not inside or grid[vv, uu] <= w:
+                    total += weight
+        out[i] = total
+
+
+@kernel
+def srgb(x, table):
+    """sRGB of linear light >= 0 by a table over its square root (error below 1e-6; held at 4)."""
+    s = math.sqrt(max(x, ZERO)) * F(SRGB_STEPS / 2.0)
+    s = min(s, F(SRGB_STEPS) - F(1.001))
+    i = int(s)
+    f = s - F(i)
+    return table[i] * (ONE - f) + table[i + 1] * f
+
+
+@kernel
+def shade(
+    worker, workers, means, quats, rest, transfer, albedo, gloss, light, ceiling, lamp_at, lamp_rgb, shadow,
+    lobes, sheen, eye, table, sh,
+):  # fmt: skip
+    """Light leaving each Gaussian, as the first SH coefficient of its sRGB colour.
+
+    Args:
+        means: (N,3) posed. quats, rest: (N,4) unit wxyz, posed and canonical. transfer: (N,10) constant,
+            vector and symmetric parts of the canonical transfer / pi. albedo: (N,3). gloss: (N,) uint8 row
+            of sheen.
+        light: (10,3) like ``transfer``. ceiling: (3,). lamp_at: (L,4), last 1 for a point light.
+        lamp_rgb: (L,3). shadow: (L,N). lobes: (R,H,W,3), empty for no highlights. sheen: (R,2) F0, roughness.
+        eye: (3,) camera. table: sRGB. sh: (N,K,3) output, all of it written.
+    """
+    n = means.shape[0]
+    shiny = lobes.shape[0] > 0
+    lamps = lamp_at.shape[0]
+    rt = np.empty((3, 3), np.float32)
+    m = np.empty((3, 3), np.float32)
+    first, last = n * worker // workers, n * (worker + 1) // workers
+    for i in range(first, last):
+        # The turn of the skin since the canonical pose: posed times conjugate of rest.
+        aw, ax, ay, az = quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3]
+        bw, bx, by, bz = rest[i, 0], -rest[i, 1], -rest[i, 2], -rest[i, 3]
+        w = aw * bw - ax * bx - ay * by - az * bz
+        x = aw * bx + ax * bw + ay * bz - az * by
+        y = aw * by - ax * bz + ay * bw + az * bx
+        z = aw * bz + ax * by - ay * bx + az * bw
+        rt[0, 0], rt[0, 1], rt[0, 2] = ONE - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)
+        rt[1, 0], rt[1, 1], rt[1, 2] = 2 * (x * y + w * z), ONE - 2 * (x * x + z * z), 2 * (y * z - w * x)
+        rt[2, 0], rt[2, 1], rt[2, 2] = 2 * (x * z - w * y), 2 * (y * z + w * x), ONE - 2 * (x * x + y * y)
+        t = transfer[i]
+        vx = rt[0, 0] * t[1] + rt[0, 1] * t[2] + rt[0, 2] * t[3]
+        vy = rt[1, 0] * t[1] + rt[1, 1] * t[2] + rt[1, 2] * t[3]
+        vz = rt[2, 0] * t[1] + rt[2, 1] * t[2] + rt[2, 2] * t[3]
+        # m = R A, then the six entries of m R^T; A = [4 7 8; 7 5 9; 8 9 6]
+        for r in range(3):
+            m[r, 0] = rt[r, 0] * t[4] + rt[r, 1] * t[7] + rt[r, 2] * t[8]
+            m[r, 1] = rt[r, 0] * t[7] + rt[r, 1] * t[5] + rt[r, 2] * t[9]
+            m[r, 2] = rt[r, 0] * t[8] + rt[r, 1] * t[9] + rt[r, 2] * t[6]
+        xx = m[0, 0] * rt[0, 0] + m[0, 1] * rt[0, 1] + m[0, 2] * rt[0, 2]
+        yy = m[1, 0] * rt[1, 0] + m[1, 1] * rt[1, 1] + m[1, 2] * rt[1, 2]
+        zz = m[2, 0] * rt[2, 0] + m[2, 1] * rt[2, 1] + m[2, 2] * rt[2, 2]
+        xy = m[0, 0] * rt[1, 0] + m[0, 1] * rt[1, 1] + m[0, 2] * rt[1, 2]
+        xz = m[0, 0] * rt[2, 0] + m[0, 1] * rt[2, 1] + m[0, 2] * rt[2, 2]
+        yz = m[1, 0] * rt[2, 0] + m[1, 1] * rt[2, 1] + m[1, 2] * rt[2, 2]
+        r0 = r1 = r2 = ZERO
+        nx = 2 * (ax * az + aw * ay)
+        ny = 2 * (ay * az - aw * ax)
+        nz = ONE - 2 * (ax * ax + ay * ay)
+        nv, ev, f0, alpha = ONE, ZERO, ZERO, ONE
+        ex = ey = ez = ZERO
+        open_share = min(max(t[0] * F(3.5449077), ZERO), ONE)  # share of the cosine lobe that sees the sky
+        if shiny:
+            row = gloss[i]
+            f0, alpha = sheen[row, 0], sheen[row, 1] * sheen[row, 1]
+            ex, ey, ez = eye[0] - means[i, 0], eye[1] - means[i, 1], eye[2] - means[i, 2]
+            k = ONE / math.sqrt(max(ex * ex + ey * ey + ez * ez, F(1e-12)))
+            ex, ey, ez = ex * k, ey * k, ez * k
+            nv = min(max(nx * ex + ny * ey + nz * ez, F(0.02)), ONE)
+            ev = reflected(f0, sheen[row, 1], nv)
+            # The mirror direction, from the blurred picture of this roughness.
+            d = 2 * (nx * ex + ny * ey + nz * ez)
+            mx, my, mz = d * nx - ex, d * ny - ey, d * nz - ez
+            height, width = lobes.shape[1], lobes.shape[2]
+            a = (azimuth(mx, mz) / F(2 * math.pi) + F(0.5)) * width - F(0.5)
+            b = polar(min(max(my, -ONE), ONE)) / F(math.pi) * height - F(0.5)
+            b = min(max(b, ZERO), F(height) - F(1.001))
+            u, v = math.floor(a), int(b)
+            fu, fv = a - F(u), b - F(v)
+            u0 = u + width if u < 0 else u
+            u1 = u + 1 if u + 1 < width else 0
+            g = ev * open_share
+            p00, p01 = (ONE - fu) * (ONE - fv) * g, fu * (ONE - fv) * g
+            p10, p11 = (ONE - fu) * fv * g, fu * fv * g
+            top, low = lobes[row, v], lobes[row, v + 1]
+            r0 = p00 * top[u0, 0] + p01 * top[u1, 0] + p10 * low[u0, 0] + p11 * low[u1, 0]
+            r1 = p00 * top[u0, 1] + p01 * top[u1, 1] + p10 * low[u0, 1] + p11 * low[u1, 1]
+            r2 = p00 * top[u0, 2] + p01 * top[u1, 2] + p10 * low[u0, 2] + p11 * low[u1, 2]
+        keep = ONE - ev
+        for c in range(3):
+            e = t[0] * light[0, c] + vx * light[1, c] + vy * light[2, c] + vz * light[3, c]
+            e += xx * light[4, c] + yy * light[5, c] + zz * light[6, c]
+            e += 2 * (xy * light[7, c] + xz * light[8, c] + yz * light[9, c])
+            e = min(max(e, ZERO), ceiling[c] * open_share) * keep * albedo[i, c]
+            if c == 0:
+                r0 += e
+            elif c == 1:
+                r1 += e
+            else:
+                r2 += e
+        for j in range(lamps):
+            s = shadow[j, i]
+            lx, ly, lz = lamp_at[j, 0], lamp_at[j, 1], lamp_at[j, 2]
+            fall = ONE
+            if lamp_at[j, 3] != ZERO:
+                lx, ly, lz = lx - means[i, 0], ly - means[i, 1], lz - means[i, 2]
+                fall = ONE / max(lx * lx + ly * ly + lz * lz, F(0.01))
+                k = math.sqrt(fall)
+                lx, ly, lz = lx * k, ly * k, lz * k
+            nl = nx * lx + ny * ly + nz * lz
+            if nl <= ZERO or s <= ZERO:
+                continue
+            nl = min(nl, ONE)
+            fall *= nl * s
+            spec, left = ZERO, ONE
+            if shiny:
+                left = keep * (ONE - reflected(f0, sheen[gloss[i], 1], nl))
+                hx, hy, hz = lx + ex, ly + ey, lz + ez
+                k = ONE / math.sqrt(max(hx * hx + hy * hy + hz * hz, F(1e-12)))
+                nh = min(max((nx * hx + ny * hy + nz * hz) * k, ZERO), ONE)
+                vh = min(max((ex * hx + ey * hy + ez * hz) * k, ZERO), ONE)
+                spec = ggx(f0, alpha, nv, nl, nh, vh) * F(math.pi)
+            r0 += fall * lamp_rgb[j, 0] * (albedo[i, 0] * left + spec)
+            r1 += fall * lamp_rgb[j, 1] * (albedo[i, 1] * left + spec)
+            r2 += fall * lamp_rgb[j, 2] * (albedo[i, 2] * left + spec)
+        sh[i, 0, 0] = (srgb(r0, table) - F(0.5)) / C0
+        sh[i, 0, 1] = (srgb(r1, table) - F(0.5)) / C0
+        sh[i, 0, 2] = (srgb(r2, table) - F(0.5)) / C0
+        for band in range(1, sh.shape[1]):
+            for axis in range(3):
+                sh[i, band, axis] = ZERO
+
+
+@kernel
+def ggx(f0, alpha, nv, nl, nh, vh):
+    """BRDF value of one GGX lobe (Walter et al. 2007), height-correlated Smith, Schlick's Fresnel."""
+    a2 = alpha * alpha
+    d = nh * nh * (a2 - ONE) + ONE
+    distribution = a2 / (F(math.pi) * d * d)
+    masking = nl * math.sqrt(nv * nv * (ONE - a2) + a2) + nv * math.sqrt(nl * nl * (ONE - a2) + a2)
+    rest = ONE - vh
+    fresnel = f0 + (ONE - f0) * rest * rest * rest * rest * rest
+    return distribution * fresnel * F(0.5) / max(masking, F(1e-6))
+
+
+@kernel
+def reflected(f0, roughness, nv):
+    """Share of light that the lobe reflects in all directions (Karis 2014, fit of the split sum)."""
+    x, y, z = ONE - roughness, F(-0.0275) * roughness + F(0.0425), F(-0.572) * roughness + F(1.04)
+    w = F(0.022) * roughness - F(0.04)
+    a = min(x * x, exponential(F(-6.432406) * nv)) * x + y
+    return min(max(f0 * (F(-1.04) * a + z) + F(1.04) * a + w, ZERO), ONE)
+
+
+@kernel
+def azimuth(x, z):
+    """atan2(x, z) to 2e-3, enough for a picture of 11-degree texels."""
+    ax, az = abs(x), abs(z)
+    t = min(ax, az) / max(max(ax, az), F(1e-12))
+    s = t * t
+    r = ((F(-0.0464965) * s + F(0.1593142)) * s - F(0.3276228)) * s * t + t
+    r = F(math.pi / 2) - r if ax > az else r
+    r = F(math.pi) - r if z < ZERO else r
+    return -r if x < ZERO else r
+
+
+@kernel
+def polar(y):
+    """acos(y) to 1e-4 (Abramowitz and Stegun 4.4.45)."""
+    a = abs(y)
+    p = ((F(-0.0187293) * a + F(0.0742610)) * a - F(0.2121144)) * a + F(1.5707288)
+    p *= math.sqrt(max(ONE - a, ZERO))
+    return F(math.pi) - p if y < ZERO else p
