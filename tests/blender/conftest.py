@@ -6,7 +6,8 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +16,41 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ADDON = ROOT / "blender_addon"
 GAUSSIANS = 3000
+
+
+SERVER = """
+import sys, time
+from pathlib import Path
+from lca_bridge.server.app import ServiceThread
+from lca_bridge.server.config import ServerConfig
+with ServiceThread(ServerConfig(data_dir=Path(sys.argv[1]), address="127.0.0.1:0")) as service:
+    Path(sys.argv[1], "address").write_text(service.target)
+    print("READY", service.target, flush=True)
+    time.sleep(600)
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A service in a process of its own, to be stopped or killed: pid, address, token file."""
+
+    pid: int
+    target: str
+    token_file: Path
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A service that a test may kill."""
+    data = tmp_path / "service"
+    data.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(data)], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    assert process.stdout is not None and process.stdout.readline().startswith("READY")
+    yield Server(process.pid, (data / "address").read_text(), data / "token")
+    process.kill()
+    process.wait(10)
 
 
 def load_fixture_writer() -> ModuleType:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,9 @@ import pytest
 pytest.importorskip("bpy", reason="needs the bpy module")
 pytestmark = pytest.mark.bpy
 
+from .conftest import Server  # noqa: E402
+
 ADDON = Path(__file__).parents[2] / "blender_addon"
-SERVER = """
-import sys, time
-from pathlib import Path
-from lca_bridge.server.app import ServiceThread
-from lca_bridge.server.config import ServerConfig
-with ServiceThread(ServerConfig(data_dir=Path(sys.argv[1]), address="127.0.0.1:0")) as service:
-    Path(sys.argv[1], "address").write_text(service.target)
-    print("READY", service.target, flush=True)
-    time.sleep(600)
-"""
 PRELUDE = """
 import os, signal, sys, threading, time
 from pathlib import Path
@@ -56,24 +47,8 @@ def until(what, seconds=30.0):
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A service in a process of its own; ``data`` and ``target`` are set on it."""
-    data = tmp_path / "service"
-    data.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(data)], stdout=subprocess.PIPE, text=True, cwd=tmp_path
-    )
-    assert process.stdout is not None and process.stdout.readline().startswith("READY")
-    process.data = data  # type: ignore[attr-defined]
-    process.target = (data / "address").read_text()  # type: ignore[attr-defined]
-    yield process
-    process.kill()
-    process.wait(10)
-
-
-@pytest.fixture
 def blender(
-    server: subprocess.Popen[str], tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
+    server: Server, tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> Callable[[str], str]:
     """Run a script in Blender with the avatar imported; returns its output."""
 
@@ -81,8 +56,8 @@ def blender(
         script = tmp_path / "script.py"
         prelude = PRELUDE.format(
             addon=str(ADDON),
-            endpoint=server.target,  # type: ignore[attr-defined]
-            token=str(server.data / "token"),  # type: ignore[attr-defined]
+            endpoint=server.target,
+            token=str(server.token_file),
             pid=server.pid,
         )
         script.write_text(prelude + body + "\nprint('DONE')\n")
@@ -158,7 +133,7 @@ assert frames_cloud.shown(rig) is None and splats.get_keep(importer.part(rig, "s
 
 
 def test_wrong_token_missing_file_and_a_service_that_hangs(
-    blender: Callable[[str], str], server: subprocess.Popen[str], tmp_path: Path
+    blender: Callable[[str], str], server: Server, tmp_path: Path
 ) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text("not the token")
@@ -189,7 +164,7 @@ assert not live.running() and frames_cloud.shown(rig) is None
 
 
 def test_a_shot_is_baked_to_files_or_not_at_all(
-    blender: Callable[[str], str], server: subprocess.Popen[str], tmp_path: Path
+    blender: Callable[[str], str], server: Server, tmp_path: Path
 ) -> None:
     """Every frame as the service evaluates it; cancelled, killed, full or refused: nothing is left."""
     blender(f"""

@@ -8,6 +8,7 @@ The client needs grpcio, so it is imported only when somebody talks to a service
 
 from __future__ import annotations
 
+import errno
 import importlib
 from importlib.util import find_spec
 from types import ModuleType
@@ -43,4 +44,8 @@ def describe_error(error: BaseException) -> str:
         return str(error)
     if isinstance(error, ImportError):
         return f"The service client cannot be loaded ({error}). Reinstall the extension zip for your system."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk is full. Free some space, then try again."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
     return f"{type(error).__name__}: {error}"

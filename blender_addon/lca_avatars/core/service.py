@@ -16,6 +16,8 @@ from .deps import client, errors
 from .endpoint import DEFAULT_ENDPOINT, default_token_file, is_loopback
 from .jobs import Report
 
+PATIENCE_SECONDS = 30.0
+"""How long a job is waited for while its service does not answer: it may be restarting."""
 _UPLOADED, _CREATED = 0.05, 0.95  # shares of the progress bar
 
 
@@ -133,7 +135,7 @@ def _follow(service: Any, job: str, report: Report, cancelled: threading.Event) 
     watcher.start()
     last = None
     try:
-        for last in service.watch_job(job):
+        for last in service.watch_job(job, patience=PATIENCE_SECONDS):
             if not cancelled.is_set():
                 share = _UPLOADED + (_CREATED - _UPLOADED) * last.progress.fraction
                 report(share, last.progress.message or last.progress.stage or "Waiting")
