@@ -27,7 +27,7 @@ def create(client, photo, **parameters: str) -> job_pb2.Job:
 def clean_up(client) -> None:
     for job in client.list_jobs():
         client.cancel_job(job.name)
-        *_, last = client.watch_job(job.name)
+        list(client.watch_job(job.name))
         client.delete_job(job.name)
     for avatar in client.list_avatars(show_deleted=True):
         if avatar.name != "avatars/person":

@@ -120,8 +120,9 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
             case 0:
                 out[at] = rng.randrange(256)
             case 1:
-                out[at : at + 4] = rng.choice([b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff",
-                b"\x80\0\0\0"])
+                out[at : at + 4] = rng.choice(
+                    [b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff", b"\x80\0\0\0"]
+                )
             case 2:
                 del out[at : at + rng.randrange(1, 64)]
             case _:
@@ -248,10 +249,13 @@ def test_12_messages_beyond_all_limits(server, client):
             bytes([0x80 | (n << 3 & 0x78), n >> 4 & 0x7F or 1]) + b"\x01" for n in range(2, 1002)
         )
         nested = b"\x13" * 100_000 + b"\x14" * 100_000
-        for what, body in {
-            "garbage": b"\xff" * 50, "nested groups": nested, "unknown fields": unknown, "too large": "
-            "bytes(33 << 20),
-        }.items():  # fmt: skip
+        bodies = {
+            "garbage": b"\xff" * 50,
+            "nested groups": nested,
+            "unknown fields": unknown,
+            "too large": bytes(33 << 20),
+        }
+        for what, body in bodies.items():
             with pytest.raises(grpc.RpcError) as caught:
                 get(body, metadata=server.metadata)
             assert caught.value.code().name in ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"), what
@@ -262,8 +266,9 @@ def test_12_messages_beyond_all_limits(server, client):
         stub.ListAvatars(avatar_service_pb2.ListAvatarsRequest(), metadata=server.metadata)
 
 
-def animate(server, requests: list[pb.AnimateRequest]) -> tuple[list[pb.AnimateResponse], grpc.RpcError |
-None]:
+def animate(
+    server, requests: list[pb.AnimateRequest]
+) -> tuple[list[pb.AnimateResponse], grpc.RpcError | None]:
     with server.channel() as channel:
         call = animation_service_pb2_grpc.AnimationServiceStub(channel).Animate(
             iter(requests), metadata=server.metadata, timeout=60

@@ -46,7 +46,7 @@ def test_03_cut_at_every_boundary_and_inside_a_message(server, client, tmp_path)
         name = client.create_upload(len(data)).name
         sent = 0
 
-        def pieces() -> Iterator[upload_service_pb2.WriteUploadRequest]:
+        def pieces(name: str = name, cut: int = cut) -> Iterator[upload_service_pb2.WriteUploadRequest]:
             nonlocal sent
             while sent < cut:
                 block = data[sent : min(sent + MIB, cut)]
