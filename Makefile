@@ -7,7 +7,7 @@ OUT    ?= out/demo
 CLIP   ?=
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test test-faults test-soak lint bench addon test-blender clean
+.PHONY: setup demo test test-faults test-soak lint bench addon web test-blender clean
 
 setup: $(STAMP)
 
@@ -44,6 +44,10 @@ bench: setup
 
 addon: setup
 	$(BIN)/python blender_addon/build_addon.py
+
+# The browser viewer, rebuilt from web/ (needs node 20 and npm); its result is committed, so nobody else has to.
+web:
+	cd web && npm ci --no-audit --no-fund && npm run build
 
 # Blender 4.5 LTS, 5.0 and 5.2 LTS (Python 3.13), each with the zip a user gets; makes .venv-bpy45 and .venv-bpy52.
 test-blender: setup

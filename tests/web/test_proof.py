@@ -81,14 +81,19 @@ def test_page_controls(proven: dict[str, Any]) -> None:
 
 def test_the_page_opens_offline(chromium: str, package: Path, tmp_path: Path) -> None:
     """From disk, asset inside, no server: it opens, plays and turns a finger."""
-    import lca_usd
+    from lca_bridge.cli.view import avatar_asset, write_page
 
-    lca_usd.export_usd(package, tmp_path / "a.usdz", preset="web")
-    html = page("A <b>", (tmp_path / "a.usdz").read_bytes())
+    write_page(avatar_asset(package), "A <b>", tmp_path / "view.html")
+    html = (tmp_path / "view.html").read_text()
     assert "src=" not in html.replace("src=\\", "") and "<title>A &lt;b&gt;</title>" in html
     script = """
 lca.resize(200, 200);
+const wave = lca.avatar.animation.rotations.length;
+lca.playing = false;
+lca.seek(60);
 lca.evaluate();
+const at = (joint) => lca.transforms.world[lca.avatar.skeleton.names.indexOf(joint)].elements.slice(12, 15);
+const raised = at("left_wrist")[1] - at("right_wrist")[1];
 const before = lca.splats.deformer.points.slice();
 const curl = lca.avatar.controls.find((c) => c.drives === "joints:left_index1,left_index2,left_index3");
 lca.setControls({[curl.name]: 1});
@@ -102,10 +107,11 @@ for (let i = 0; i < before.length / 3; i++) {
   if (names[index[4 * i]] === "left_index3") finger = Math.max(finger, d);
   if (!influences.some((name) => name.startsWith("left_index"))) rest = Math.max(rest, d);
 }
-return {origin: location.protocol, finger, rest, name: lca.avatar.name ?? null, title: document.title};
+return {origin: location.protocol, finger, rest, wave, raised, name: lca.avatar.name};
 """
     answer = browser.drive(chromium, html, script)
     assert answer["origin"] == "file:"
+    assert answer["wave"] == 180 and answer["raised"] > 0.3 and answer["name"]
     assert answer["finger"] > 0.02 and answer["rest"] < 1e-6
 
 

@@ -1,4 +1,4 @@
-"""Headless Chromium for tests: serves a page on loopback, runs a script in it, returns what the script answers."""
+"""Headless Chromium for tests: opens a page, runs a script in it, returns what the script answers."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ FLAGS = (
     "--no-first-run",
     "--disable-extensions",
     "--disable-background-networking",
+    "--enable-logging=stderr",
+    "--window-size=1000,700",
+    "--remote-debugging-port=0",
 )
 
 
@@ -39,8 +42,8 @@ def find_chromium() -> str | None:
 def drive(chromium: str, html: str, script: str, asset: bytes | None = None, seconds: float = 240) -> Any:
     """Open ``html`` (a viewer page), run ``script`` (an async function body that may ``return`` JSON).
 
-    With ``asset`` the page comes from a loopback server and finds the bytes at ``/asset.usdz``; without, it is
-    opened from disk (``file://``), as a person would open it.
+    With ``asset`` the page comes from a loopback server and finds the bytes at ``/asset.usdz``; without,
+    it is opened from disk (``file://``), as a person would open it.
 
     Raises:
         RuntimeError: the script threw, the browser ended, or time ran out.
@@ -89,10 +92,9 @@ document.addEventListener("lca-started", async () => {{
         if asset is None:
             (Path(folder) / "view.html").write_text(whole, encoding="utf-8")
             target = f"file://{folder}/view.html?still"
-        log = open(Path(folder) / "log", "wb")
+        log = (Path(folder) / "log").open("wb")
         process = subprocess.Popen(
-            [chromium, *FLAGS, f"--user-data-dir={folder}/profile", "--enable-logging=stderr", target]
-            + ["--window-size=1000,700", "--remote-debugging-port=0"],
+            [chromium, *FLAGS, f"--user-data-dir={folder}/profile", target],
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -6,6 +6,7 @@ files.
 
 from lca_usd.baked import export_baked
 from lca_usd.export import PRESETS, ExportReport, UsdInvalidError, export_shot, export_usd
+from lca_usd.glb import export_glb
 from lca_usd.motion import frame_of
 from lca_usd.ply import export_ply
 
@@ -14,6 +15,7 @@ __all__ = [
     "ExportReport",
     "UsdInvalidError",
     "export_baked",
+    "export_glb",
     "export_ply",
     "export_shot",
     "export_usd",

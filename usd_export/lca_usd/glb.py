@@ -1,8 +1,9 @@
-"""glTF: an avatar as one ``.glb`` with a skinned, textured proxy mesh that has the 52 ARKit morph targets, and the
-splats at rest as a `KHR_gaussian_splatting` point primitive.
+"""glTF: an avatar as one ``.glb`` with a skinned, textured proxy mesh that has the 52 ARKit morph targets, and
+the splats at rest as a `KHR_gaussian_splatting` point primitive.
 
-Readers without the extension show the mesh and, at most, coloured points. The splats' skin (JOINTS_0, WEIGHTS_0) is
-written too, so an engine that skins splats needs no other file; the extension itself says nothing about skinning.
+Readers without the extension show the mesh and, at most, coloured points. The splats' skin (JOINTS_0,
+WEIGHTS_0) is written too, so an engine that skins splats needs no other file; the extension itself says
+nothing about skinning.
 """
 
 from __future__ import annotations
@@ -179,7 +180,9 @@ def _mesh(data: _Buffer, mesh: Mesh) -> dict[str, Any]:
     pairs = np.stack([mesh.faces.ravel(), mesh.face_uvs.ravel()], 1)
     unique, corner = np.unique(pairs, axis=0, return_inverse=True)
     point, texture = unique[:, 0], unique[:, 1]
-    uv = mesh.uvs[texture] * np.float32([1, -1]) + np.float32([0, 1])  # glTF counts v downwards
+    uv = mesh.uvs[texture] * np.array([1, -1], np.float32) + np.array(
+        [0, 1], np.float32
+    )  # glTF counts v downwards
     indices, weights = _influences(mesh.joint_indices[point], mesh.joint_weights[point])
     count = len(unique)
     attributes = {

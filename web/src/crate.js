@@ -3,6 +3,7 @@
 import { DataUtils } from "three";
 import { USDCParser } from "three/addons/loaders/usd/USDCParser.js";
 
+const INT = 3;
 const HALF = 7;
 const STRING = 10;
 const DICTIONARY = 31;
@@ -34,6 +35,17 @@ class Rep {
 }
 
 class Crate extends USDCParser {
+  /** The path table may be longer than the list of encoded paths; three.js takes one for the other. */
+  _readPaths() {
+    const section = this.sections.PATHS;
+    if (!section || (this.version.major === 0 && this.version.minor < 4)) return super._readPaths();
+    this.reader.seek(section.start);
+    this.paths = new Array(this.reader.readUint64()).fill("");
+    const count = this.reader.readUint64();
+    const [paths, tokens, jumps] = [0, 1, 2].map(() => this._readCompressedArray(INT, count));
+    return this._buildPathsFromCompressed(paths, tokens, jumps);
+  }
+
   _readArrayValue(rep) {
     const start = this.reader.tell();
     if (rep.typeEnum === STRING) {
@@ -63,12 +75,7 @@ class Crate extends USDCParser {
     const table = new Float32Array(reader.readUint32());
     for (let i = 0; i < table.length; i++) table[i] = DataUtils.fromHalfFloat(reader.readUint16());
     // The indices that follow are packed like any int[]: size first, so read them through the same door.
-    const indices = this._packedIntegers(size);
-    return Float32Array.from(indices, (i) => table[i]);
-  }
-
-  _packedIntegers(size) {
-    return this._readCompressedArray(3, size);
+    return Float32Array.from(this._readCompressedArray(INT, size), (i) => table[i]);
   }
 
   _readScalarValue(type) {

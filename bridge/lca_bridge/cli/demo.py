@@ -83,6 +83,10 @@ def run(args: argparse.Namespace) -> int:
         import lca_usd
 
         log.say("  " + lca_usd.export_usd(package, out / "avatar.usdz").summary().splitlines()[0])
+    with log.stage("page"):
+        from lca_bridge.cli.view import avatar_asset, write_page
+
+        write_page(avatar_asset(package), clip.stem, out / "view.html")
     total = sum(log.seconds.values())
     rounded = {name: round(value, 1) for name, value in log.seconds.items()} | {"total": round(total, 1)}
     (out / "timings.json").write_text(json.dumps(rounded, indent=1), encoding="utf-8")

@@ -120,6 +120,9 @@ def build_parser() -> argparse.ArgumentParser:
     render.add_argument("--views", type=int, default=8)
     render.add_argument("--size", type=int, default=512, help="height of a turntable view in pixels")
     render.add_argument("--no-sheets", action="store_true", help="only the turntable")
+    from lca_bridge.cli.light import add_light
+
+    add_light(render)
     animate = add("animate", "play a motion: movie or pictures", _lazy("show", "animate"), True)
     animate.add_argument("avatar", help="avatar name or .lca file")
     animate.add_argument("--motion", required=True, help=MOTION_FILES)
@@ -142,6 +145,9 @@ def build_parser() -> argparse.ArgumentParser:
     from lca_bridge.cli import scene
 
     scene.add_export(add("export", "write other formats", _lazy("scene", "export"), True))
+    from lca_bridge.cli import view
+
+    view.add_arguments(add("view", "an avatar in the browser", _lazy("view", "view"), True))
     scene.add_usd(add("usd", "validate USD files, import ours", _lazy("scene", "validate")))
 
     add("doctor", "check what this installation can do", _lazy("doctor", "doctor"))

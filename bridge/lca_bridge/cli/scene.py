@@ -1,4 +1,4 @@
-"""Scene files: export to USD and PLY, validation of USD, and the way back from USD to an avatar file."""
+"""Scene files: export to USD, PLY and glTF, validation of USD, the way back from USD to an avatar file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Command = Callable[[argparse.Namespace], int]
 
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``lca export``."""
-    parser.add_argument("format", choices=("usd", "ply"))
+    parser.add_argument("format", choices=("usd", "ply", "glb"))
     parser.add_argument("avatar", help="avatar name or .lca file")
-    parser.add_argument("out", help="FILE.usdz, .usdc, .usdz.zst or .ply")
+    parser.add_argument("out", help="FILE.usdz, .usdc, .usdz.zst, .ply or .glb")
     parser.add_argument("--preset", default="usd", help="USD preset (%(default)s)")
     parser.add_argument("--motion", help="usd: write a shot that plays this motion")
     parser.add_argument("--bake", action="store_true", help="usd: splats of every frame as value clips")
@@ -40,7 +40,7 @@ def add_usd(parser: argparse.ArgumentParser) -> None:
 
 
 def export(args: argparse.Namespace) -> int:
-    """USD or PLY."""
+    """USD, PLY or glTF."""
     import lca_usd
     from lca_bridge.cli.show import package_file
 
@@ -56,6 +56,9 @@ def export(args: argparse.Namespace) -> int:
             else:
                 report = lca_usd.export_usd(path, args.out, **options)
             files, text = {**report.files, **report.sidecars}, report.summary()
+        elif args.format == "glb":
+            lca_usd.export_glb(path, args.out)
+            files, text = {Path(args.out).name: Path(args.out).stat().st_size}, str(args.out)
         else:
             pose = lca_usd.frame_of(args.motion, args.frame) if args.motion else None
             lca_usd.export_ply(path, args.out, pose)
