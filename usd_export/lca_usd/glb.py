@@ -1,4 +1,4 @@
-"""glTF: an avatar as one ``.glb`` with a skinned, textured proxy mesh that has the 52 ARKit morph targets, and
+"""glTF: an avatar as one ``.glb``: a skinned, textured proxy mesh that has the 52 ARKit morph targets, and
 the splats at rest as a `KHR_gaussian_splatting` point primitive.
 
 Readers without the extension show the mesh and, at most, coloured points. The splats' skin (JOINTS_0,
@@ -215,7 +215,7 @@ def _mesh(data: _Buffer, mesh: Mesh) -> dict[str, Any]:
 
 
 def _splats(data: _Buffer, splats: Splats) -> dict[str, Any]:
-    """The point primitive of the extension: linear scales and opacities, x y z w rotations, SH band by band."""
+    """The point primitive of the extension: linear scales and opacities, xyzw rotations, SH band by band."""
     colour = np.clip(0.5 + SH_C0 * splats.sh[:, 0], 0, 1)
     # COLOR_0 is linear by the glTF specification; the coefficients stay display-referred.
     linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
