@@ -8,12 +8,18 @@ are names. Splats from older files and other tools are converted, too, if they h
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
+
+from . import compat
 
 SCHEMA = "ParticleField3DGaussianSplat"
+_BASE = "primvars:radiance_base"
 _SIGMAS = 3.0
 _COLOUR_SPACE = "srgb_rec709_scene"
 
@@ -29,34 +35,74 @@ class LCA_USDHook(bpy.types.USDHook):
     def on_export(context: Any) -> bool:
         """Convert every prim that is a splat cloud; Blender shows a warning when False comes back."""
         try:
-            convert_stage(context.get_stage())
+            convert_stage(context.get_stage(), _objects(context))
         except Exception as error:  # an export without splats is better than none
             print(f"LCA Avatars: splats stay USD Points ({type(error).__name__}: {error})")
             return False
         return True
 
 
-def convert_stage(stage: Any) -> int:
-    """Convert the splat clouds of a stage; returns how many."""
-    found = [prim for prim in stage.Traverse() if is_splats(prim)]
-    for prim in found:
-        convert(prim)
-    return len(found)
+def convert_stage(stage: Any, objects: Callable[[Any], list[Any]]) -> int:
+    """Convert the splat clouds of a stage; returns how many. ``objects`` names what a prim was made from."""
+    count = 0
+    for prim in list(stage.Traverse()):
+        if not is_splats(prim):
+            continue
+        base = None if prim.HasAttribute(_BASE) else _colours(prim, objects(prim))
+        if base is not None or prim.HasAttribute(_BASE):
+            convert(prim, base)
+            count += 1
+    return count
 
 
 def is_splats(prim: Any) -> bool:
-    """Points with our attributes."""
+    """Points with our attributes (colour may have been left behind)."""
     return prim.GetTypeName() == "Points" and all(
-        prim.HasAttribute(f"primvars:{name}") for name in ("rotation", "scale", "radiance_base")
+        prim.HasAttribute(f"primvars:{name}") for name in ("rotation", "scale")
     )
 
 
-def convert(prim: Any) -> None:
-    """Retype one prim and move its data; time samples stay time samples."""
+def _objects(context: Any) -> Callable[[Any], list[Any]]:
+    """Blender's data blocks by prim: from the exporter's own map (5.1 on), else by name."""
+    if hasattr(context, "get_prim_map"):
+        by_path = {str(path): list(ids) for path, ids in context.get_prim_map().items()}
+
+        def mapped(prim: Any) -> list[Any]:
+            return [
+                *by_path.get(str(prim.GetPath()), ()),
+                *by_path.get(str(prim.GetPath().GetParentPath()), ()),
+            ]
+
+        return mapped
+
+    def named(prim: Any) -> list[Any]:
+        wanted = prim.GetParent().GetName()
+        return [obj for obj in bpy.data.objects if re.sub(r"\W", "_", obj.name) == wanted]
+
+    return named
+
+
+def _colours(prim: Any, candidates: list[Any]) -> NDArray[np.float32] | None:
+    """(N, 4) ``radiance:base`` of the cloud behind a prim: 5.2 exports no attribute of four floats."""
+    points = prim.GetAttribute("points")
+    times = points.GetTimeSamples()
+    count = len((points.Get(times[0]) if times else points.Get()) or ())
+    graph = bpy.context.evaluated_depsgraph_get()
+    for found in candidates:
+        if getattr(found, "type", "") != "POINTCLOUD":
+            continue
+        for data in (found.evaluated_get(graph).data, found.data):
+            if "radiance:base" in data.attributes and len(data.points) == count:
+                return compat.read_attribute(data, "radiance:base")
+    return None
+
+
+def convert(prim: Any, base_values: NDArray[np.float32] | None = None) -> None:
+    """Retype one prim and move its data; time samples stay time samples. ``base_values``: colour and opacity
+    where the prim has none."""
     from pxr import Sdf, Usd, Vt
 
     types = Sdf.ValueTypeNames
-    base = prim.GetAttribute("primvars:radiance_base")
     # Bands above 0 belong to the rest pose: on splats that a rig turned they would be wrong.
     bands = [] if prim.HasAttribute("primvars:joint0") else _bands(prim)
     dynamic = [
@@ -68,7 +114,9 @@ def convert(prim: Any) -> None:
     for old, new, kind in dynamic:
         moved.append((new, kind, _samples(prim.GetAttribute(old), Usd)))
     opacities, coefficients = {}, {}
-    sources = [_samples(source, Usd) for source in (base, *bands)]
+    always = Usd.TimeCode.Default()
+    base = _samples(prim.GetAttribute(_BASE), Usd) if base_values is None else {always: base_values}
+    sources = [base, *(_samples(source, Usd) for source in bands)]
     for when in _times(sources):
         values = [np.asarray(source.get(when, next(iter(source.values())))) for source in sources]
         opacities[when] = Vt.FloatArray.FromNumpy(np.ascontiguousarray(values[0][:, 3], np.float32))

@@ -116,9 +116,26 @@ class LCA_OT_bake_keys(AvatarOperator, bpy.types.Operator):
         return {"FINISHED"}
 
 
+class LCA_FH_motion(bpy.types.FileHandler):
+    """Motion files dropped on the 3D view."""
+
+    bl_idname = "LCA_FH_motion"
+    bl_label = "Motion for LCA Avatars"
+    bl_import_operator = "lca.import_motion"
+    bl_file_extensions = ";".join(motion_files.SUFFIXES)
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        """Onto the 3D view, with an avatar to move."""
+        area = context.area
+        return (
+            area is not None and area.type == "VIEW_3D" and importer.find_avatar(context.object) is not None
+        )
+
+
 def frame_range(scene: bpy.types.Scene, start: int, end: int) -> tuple[int, int]:
     """Frames from operator settings, in which -1 means the scene's."""
     return (scene.frame_start if start < 0 else start, scene.frame_end if end < 0 else end)
 
 
-CLASSES = (LCA_OT_import_motion, LCA_OT_bake_keys)
+CLASSES = (LCA_OT_import_motion, LCA_OT_bake_keys, LCA_FH_motion)

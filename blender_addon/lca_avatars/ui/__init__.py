@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import bpy
 
-from . import panels
+from . import motion_panels, panels
+
+_CLASSES = (*panels.CLASSES, *motion_panels.CLASSES)
 
 
 def register() -> None:
     """Register the panels, parents first."""
-    for cls in panels.CLASSES:
+    for cls in _CLASSES:
         bpy.utils.register_class(cls)
 
 
 def unregister() -> None:
     """Remove the panels, children first."""
-    for cls in reversed(panels.CLASSES):
+    for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)

@@ -23,7 +23,7 @@ from lca_avatars.core.endpoint import DEFAULT_ENDPOINT
 from lca_avatars.core.jobs import Job
 from lca_avatars.ops import landing
 from lca_avatars.ops import service as service_ops
-from lca_avatars.ui import panels
+from lca_avatars.ui import motion_panels, panels
 
 AVATAR = os.environ["LCA_TEST_AVATAR"]
 
@@ -257,7 +257,7 @@ class Layout:
 def test_every_panel_draws_existing_properties_and_operators(addon) -> None:
     bpy.ops.lca.import_avatar(filepath=AVATAR)
     seen: list[str] = []
-    for cls in panels.CLASSES:
+    for cls in (*panels.CLASSES, *motion_panels.CLASSES):
         assert getattr(cls, "poll", lambda _: True)(bpy.context)
         cls.draw(type("Panel", (), {"layout": Layout(seen)})(), bpy.context)
     rig = importer.find_avatar(bpy.context.object)
