@@ -32,8 +32,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=0, help="people at the same time (default: one per core)"
     )
     relight = kinds.add_parser("relight", help="held-out synthetic people in new light")
-    relight.add_argument("--people", type=int, default=2, help="people (%(default)s)")
-    relight.add_argument("--lights", type=int, default=3, help="new lights per person (%(default)s)")
+    relight.add_argument("--people", type=int, default=3, help="people (%(default)s)")
+    relight.add_argument("--lights", type=int, default=4, help="new lights per person (%(default)s)")
     for kind in (real, synthetic, relight):
         kind.add_argument("--json", action="store_true", help="print JSON")
         kind.add_argument("-o", "--out", help="FILE.json, with tables and pictures beside it, or a folder")

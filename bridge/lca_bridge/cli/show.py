@@ -31,7 +31,7 @@ def package_file(args: argparse.Namespace) -> Iterator[Path]:
 
 
 def render(args: argparse.Namespace) -> int:
-    """Turntable, expressions, hands."""
+    """Turntable, expressions, hands; with ``--light`` the avatar in another light."""
     if not 1 <= args.views <= 64 or not 32 <= args.size <= 4096:
         raise InvalidInputError("--views is 1 to 64, --size 32 to 4096.", reason="BAD_CAMERA")
     from PIL import Image
@@ -41,6 +41,10 @@ def render(args: argparse.Namespace) -> int:
     out = Path(args.out)
     with package_file(args) as path:
         avatar = Avatar.load(path)
+    if args.light:
+        from lca_bridge.cli.light import render_lit
+
+        return render_lit(avatar, args, out)
     out.mkdir(parents=True, exist_ok=True)
     sheets = {"turntable.png": lambda: pictures.turntable(avatar, args.views, args.size)}
     if not args.no_sheets:

@@ -203,7 +203,7 @@ def _studio(d: NDArray) -> NDArray:
 
 def _noon(d: NDArray) -> NDArray:
     return _graded(d, (0.22, 0.38, 0.75), (0.55, 0.62, 0.75), (0.22, 0.2, 0.16)) + _spot(
-        d, 40, 58, 5, (105, 98, 86)
+        d, 40, 58, 5, (230, 214, 188)
     )
 
 
@@ -213,7 +213,7 @@ def _overcast(d: NDArray) -> NDArray:
 
 def _sunset(d: NDArray) -> NDArray:
     base = _graded(d, (0.12, 0.2, 0.42), (0.75, 0.4, 0.24), (0.1, 0.07, 0.05))
-    return base + _spot(d, 75, 8, 30, (1.6, 0.6, 0.2)) + _spot(d, 75, 8, 5, (78, 37, 12))
+    return base + _spot(d, 75, 8, 30, (1.6, 0.6, 0.2)) + _spot(d, 75, 8, 5, (120, 57, 18))
 
 
 def _window(d: NDArray) -> NDArray:
