@@ -100,10 +100,13 @@ def accept(python: str | Path, extension: Path, folder: Path) -> dict[str, Any]:
         state |= {"endpoint": service.target, "token_file": str(folder / "service" / "token")}
         settings.write_text(json.dumps(state))
         step(python, "create", settings, folder)
+        step(python, "drive", settings, folder)
     write_truth(Path(json.loads(settings.read_text())["package"]), folder / "truth.npz")
     for name in ("compare", "reload", "remove"):
         step(python, name, settings, folder)
     result: dict[str, Any] = json.loads(settings.read_text())
+    for way in ("live_mm", "baked_mm"):
+        assert all(v <= limit for v, limit in zip(result[way], LIMITS[1:3], strict=True)), (way, result[way])
     for when in ("errors", "errors_after_reload"):
         assert len(result[when]) == 5
         for title, values in result[when].items():

@@ -1,6 +1,6 @@
 """Runs inside Blender, in a process of its own, in a clean configuration: one step of the acceptance run.
 
-``python steps.py STEP SETTINGS.json`` with STEP one of ``create``, ``compare``, ``reload``, ``remove``. The
+``python steps.py STEP SETTINGS.json``; STEP is ``create``, ``drive``, ``compare``, ``reload`` or ``remove``. The
 add-on is the installed extension; nothing of the source tree is importable.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import time
 from pathlib import Path
 
+LIVE_MM = 1.0
 NAME = "bl_ext.user_default.lca_avatars"
 
 
@@ -133,6 +135,47 @@ def reload(settings: dict) -> None:
     """The same in another process, from the file saved before."""
     restart(settings["blend"])
     settings["errors_after_reload"] = errors(settings)
+
+
+def drive(settings: dict) -> None:
+    """Live mode and a baked cache from the running service, with the client that the zip brought."""
+    restart(settings["blend"])
+    rig, where = avatar_rig(), {"endpoint": settings["endpoint"], "token_file": settings["token_file"]}
+    bpy.context.view_layer.objects.active = rig
+    live, frames, compat = module("bl.live"), module("bl.frames_cloud"), module("bl.compat")
+    cloud = module("bl.importer").part(rig, "splats")
+    module("bl.importer").set_display(module("bl.importer").part(rig, "proxy"), cloud, "BOTH")
+    rig.pose.bones["forearm_fk.L"].rotation_quaternion = (0.9, 0.43589, 0.0, 0.0)
+    rig["jawOpen"] = 0.6
+    bones_now(rig)
+    native = evaluated(cloud, "position", 3, "vector")
+    assert bpy.ops.lca.live_start(corrected=False, **where) == {"FINISHED"}
+    assert live.running() and live.frames() == 1
+
+    def apart() -> np.ndarray:
+        means = compat.read_attribute(frames.shown(rig).data, "position")
+        return 1e3 * np.linalg.norm(means - native, axis=1)
+
+    deadline = time.monotonic() + 30.0
+    while apart().mean() > LIVE_MM and time.monotonic() < deadline:
+        live.step()
+        time.sleep(0.005)
+    settings["live_mm"] = [float(apart().mean()), float(np.percentile(apart(), 99))]
+    settings["live_step_ms"] = 1e3 * live.longest_block()
+    assert bpy.ops.lca.live_stop() == {"FINISHED"} and frames.shown(rig) is None
+    rig.pose.bones["forearm_fk.L"].keyframe_insert("rotation_quaternion", frame=1)
+    rig.keyframe_insert('["jawOpen"]', frame=1)
+    folder = Path(settings["blend"]).parent / "caches"
+    folder.mkdir(exist_ok=True)
+    done = bpy.ops.lca.bake_splats(directory=str(folder), start=1, end=3, corrected=False, **where)
+    assert done == {"FINISHED"}
+    bpy.context.scene.frame_set(2)
+    settings["baked_mm"] = [float(apart().mean()), float(np.percentile(apart(), 99))]
+    assert bpy.ops.lca.hide_cache() == {"FINISHED"}
+    clip = module("core.deps").motion.MotionClip.of(24.0, arkit=np.full((4, 52), 0.5))
+    module("bl.motion").key_clip(rig, clip, 1)
+    bpy.context.scene.frame_set(2)
+    assert abs(rig["jawOpen"] - 0.5) < 1e-5
 
 
 def restart(blend: str) -> None:
