@@ -1,7 +1,7 @@
 """Runs inside Blender, in a process of its own, in a clean configuration: one step of the acceptance run.
 
-``python steps.py STEP SETTINGS.json``; STEP is ``create``, ``drive``, ``compare``, ``reload`` or ``remove``. The
-add-on is the installed extension; nothing of the source tree is importable.
+``python steps.py STEP SETTINGS.json``; STEP is ``create``, ``drive``, ``compare``, ``reload`` or ``remove``.
+The add-on is the installed extension; nothing of the source tree is importable.
 """
 
 from __future__ import annotations
