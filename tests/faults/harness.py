@@ -39,7 +39,7 @@ class ServerProcess:
     def __init__(self, data: Path, package: Path | None = None, **about: Any) -> None:
         self.data = data
         if package is not None:
-            command = [sys.executable, str(HERE / "small_worker.py"), str(package), str(package.parent)]
+            command = [sys.executable, str(HERE / "small_worker.py"), str(package)]
             about["worker"] = command
         self._about = {"data_dir": str(data), "address": "127.0.0.1:0", **about}
         self.process: subprocess.Popen[str] | None = None

@@ -48,7 +48,8 @@ def create(spec: dict[str, Any], channel: worker.Channel, cancelled: Any) -> Non
         whole_create(spec, channel, cancelled)
         return
     out, options = Path(spec["out"]), spec.get("parameters", {})
-    tries = Path(sys.argv[2]) / f"tries-{spec['name']}"
+    package = Path(sys.argv[1] if __name__ == "__main__" else os.environ["LCA_FAULT_PACKAGE"])
+    tries = package.parent / f"tries-{spec['name']}"
     attempt = int(tries.read_text()) + 1 if tries.exists() else 1
     tries.write_text(str(attempt))
     faulty = "fault" in options and attempt <= int(options.get("until", 99))
@@ -75,7 +76,7 @@ def create(spec: dict[str, Any], channel: worker.Channel, cancelled: Any) -> Non
         saved.write_text(json.dumps(state))
         channel.checkpoint("capture", saved)
     stage("model", 1)
-    with zipfile.ZipFile(sys.argv[1]) as source, zipfile.ZipFile(out, "w") as target:
+    with zipfile.ZipFile(package) as source, zipfile.ZipFile(out, "w") as target:
         for entry in source.namelist():
             data = source.read(entry)
             if entry == "avatar.json":

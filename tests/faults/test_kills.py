@@ -50,8 +50,7 @@ class Customer:
                 )
                 known = self.jobs.setdefault(self.request_id, job.name)
                 assert known == job.name, "one request, one job"
-                for seen in client.watch_job(job.name, patience=0.2):
-                    pass
+                *_, seen = client.watch_job(job.name, patience=0.2)
                 if seen.state in FINAL:
                     assert seen.state == job_pb2.JOB_STATE_SUCCEEDED, seen.error
                     self.request_id = ""

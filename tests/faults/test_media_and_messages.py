@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import zstandard
 
-from lca.errors import DataLossError, InvalidInputError, LcaError, PreconditionError
+from lca.errors import DataLossError, InvalidInputError, LcaError
 from lca.v1 import animation_service_pb2 as pb
-from lca.v1 import animation_service_pb2_grpc, avatar_service_pb2, avatar_service_pb2_grpc, upload_service_pb2
+from lca.v1 import animation_service_pb2_grpc, avatar_service_pb2, avatar_service_pb2_grpc
 from lca_bridge.client.errors import translate
 from lca_bridge.wire.frames import decompress_exactly
 from lca_bridge.wire.messages import pose_to_proto
@@ -61,7 +61,7 @@ def huge(data: bytes) -> bytes:
     entry = data.index(b"avc1", data.index(b"stsd"))
     struct.pack_into(">HH", out, entry + 28, 65535, 65535)
     header = atom(data, b"tkhd")
-    struct.pack_into(">II", out, header + 76, 100_000 << 16, 100_000 << 16)
+    struct.pack_into(">II", out, header + 76, 0xFFFFFFFF, 0xFFFFFFFF)
     return bytes(out)
 
 
@@ -313,10 +313,3 @@ def test_13_bad_poses_are_warnings_until_there_are_too_many(server, person):
     got, error = animate(server, [start, pose(1), *hundred, pose(300)])
     assert error is not None and error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert translate(error).reason == "TOO_MANY_BAD_POSES"
-
-
-def test_text_where_a_number_belongs_and_the_reverse(client):
-    for parameters in ({"seed": "../x"}, {"a\0": "1"}, {"x" * 65: "1"}):
-        with pytest.raises((InvalidInputError, PreconditionError)):
-            client.create_avatar("uploads/none", parameters=parameters)
-    assert upload_service_pb2.Upload().state == 0

@@ -48,9 +48,12 @@ class ServiceCore:
             AlreadyExistsError: ``DATA_IN_USE``; another service has the folder.
         """
         root = config.data_dir
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        refuse_network_folder(root)
-        lock_file = _lock(root / "lock")
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            refuse_network_folder(root)
+            lock_file = _lock(root / "lock")
+        except OSError as error:
+            raise storage_error(error) from error
         try:
             store, blobs = Store(root / "lca.db"), BlobStore(root)
         except BaseException:

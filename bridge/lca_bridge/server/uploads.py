@@ -103,17 +103,27 @@ class UploadService(rpc.UploadServiceServicer):
                     key = names.parse_name(piece.name, "uploads")
                     if key in self._writing:
                         raise AlreadyExistsError("Another call is writing this upload.", reason="UPLOAD_BUSY")
-                    writer = await asyncio.to_thread(_Writer, self._core, key)
                     self._writing.add(key)
+                    try:
+                        writer = await asyncio.to_thread(_Writer, self._core, key)
+                    except BaseException:
+                        self._writing.discard(key)
+                        raise
                 await asyncio.to_thread(writer.append, piece)
             if writer is None:
                 raise InvalidInputError("The upload stream was empty.", reason="MALFORMED_MESSAGE")
         finally:
             # also when the caller goes away in the middle: keep what arrived
             if writer is not None:
-                self._writing.discard(writer.row.id)
-                await asyncio.shield(asyncio.to_thread(writer.close))
+                await asyncio.shield(self._close(writer))
         return self._message(await asyncio.to_thread(self._core.store.upload, writer.row.id))
+
+    async def _close(self, writer: _Writer) -> None:
+        # Others may write only once the last byte of this call is synced: they start from what is committed.
+        try:
+            await asyncio.to_thread(writer.close)
+        finally:
+            self._writing.discard(writer.row.id)
 
     async def GetUpload(self, request: pb.GetUploadRequest, context: grpc.aio.ServicerContext) -> pb.Upload:
         """AIP-131."""

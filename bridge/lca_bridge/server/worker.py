@@ -170,12 +170,12 @@ def main() -> int:
         create(spec, channel, cancelled)
         channel.send({"done": {}})
     except Exception as error:
-        channel.fail(_as_reported(error))
+        channel.fail(as_reported(error))
     sys.stderr.flush()
     os._exit(0)  # skip slow interpreter shutdown of the heavy libraries; everything is written
 
 
-def _as_reported(error: Exception) -> LcaError:
+def as_reported(error: BaseException) -> LcaError:
     """What the caller hears of an error inside the work: the log says where, the message does not."""
     if isinstance(error, LcaError):
         return error
