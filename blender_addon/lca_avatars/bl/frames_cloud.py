@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A second point cloud that shows splats frame by frame: from a live service or from a cache of files.
 
-The avatar's own splats keep their rest values and stay evaluated with nothing shown, so falling back to the
-rig costs nothing, and saving or undoing in between breaks nothing.
+The avatar's own splats are hidden meanwhile and keep their rest values, so falling back to the rig is showing
+them again, and saving or undoing in between breaks nothing.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import bpy
 import numpy as np
 
 from ..core.splat_cache import Gaussians
-from . import compat, importer, splats
+from . import compat, follow_nodes, importer, splats
 
 ROLE = "frames"
+_NEED = "lca_face_needed"
 CACHE = "lca_cache"
 """Property of a frames object that plays files: their folder."""
 CACHE_RANGE = "lca_cache_range"
-_BEFORE = "lca_before"  # proxy hidden, splats hidden, fraction of splats kept
+_BEFORE = "lca_before"  # proxy hidden, splats hidden, splats not rendered
 
 
 def shown(rig: bpy.types.Object) -> bpy.types.Object | None:
@@ -49,11 +50,10 @@ def show(rig: bpy.types.Object) -> bpy.types.Object:
     compat.make_native_splats(frames.data)
     for material in cloud.data.materials:
         frames.data.materials.append(material)
-    hidden = bool(proxy is not None and proxy.hide_viewport)
-    frames[_BEFORE] = [float(hidden), float(cloud.hide_viewport), splats.get_keep(cloud)]
-    splats.set_keep(cloud, 0.0)
-    # Evaluated although empty: face shapes are driven only where something shown needs them.
-    cloud.hide_viewport = False
+    _keep_evaluated(frames, importer.part(rig, "face"))
+    proxy_hidden = proxy is not None and proxy.hide_viewport
+    frames[_BEFORE] = [float(v) for v in (proxy_hidden, cloud.hide_viewport, cloud.hide_render)]
+    cloud.hide_viewport = cloud.hide_render = True
     if proxy is not None:
         proxy.hide_viewport = True
     compat.select_only(rig)
@@ -77,15 +77,31 @@ def hide(rig: bpy.types.Object) -> None:
     frames = shown(rig)
     if frames is None:
         return
-    proxy_hidden, cloud_hidden, keep = (float(value) for value in frames[_BEFORE])
+    proxy_hidden, cloud_hidden, not_rendered = (bool(value) for value in frames[_BEFORE])
     data = frames.data
     bpy.data.objects.remove(frames)
     if data.users == 0:
         bpy.data.pointclouds.remove(data)
     cloud, proxy = importer.part(rig, "splats"), importer.part(rig, "proxy")
     if cloud is not None:
-        splats.set_keep(cloud, keep)
-        cloud.hide_viewport = bool(cloud_hidden)
+        cloud.hide_viewport, cloud.hide_render = cloud_hidden, not_rendered
     if proxy is not None:
-        proxy.hide_viewport = bool(proxy_hidden)
+        proxy.hide_viewport = proxy_hidden
     rig.update_tag()
+
+
+def _keep_evaluated(frames: bpy.types.Object, face: bpy.types.Object | None) -> None:
+    """Face shapes are driven only where something shown needs them: let the frames need them."""
+    tree = next((group for group in bpy.data.node_groups if group.get(_NEED) and group.library is None), None)
+    if tree is None:
+        tree = bpy.data.node_groups.new("LCA Face Needed", "GeometryNodeTree")
+        tree[_NEED] = True
+        tree.is_modifier = True
+        tree.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
+        tree.interface.new_socket("Geometry", in_out="INPUT", socket_type="NodeSocketGeometry")
+        tree.interface.new_socket("Face", in_out="INPUT", socket_type="NodeSocketObject")
+        inputs, outputs = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
+        tree.links.new(inputs.outputs[0], outputs.inputs[0])
+    modifier = frames.modifiers.new("Face", "NODES")
+    modifier.node_group = tree
+    compat.set_modifier_input(modifier, follow_nodes.socket(modifier, "Face"), face)

@@ -18,6 +18,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 import lca_avatars  # noqa: E402
+from lca.motion.skeleton import ARKIT  # noqa: E402
 from lca_avatars.bl import cache_player, compat, frames_cloud, importer, pose_reader  # noqa: E402
 from lca_avatars.core import splat_cache  # noqa: E402
 from lca_avatars.core.deps import errors  # noqa: E402
@@ -185,6 +186,21 @@ def test_a_cache_plays_saves_and_closes(rig, tmp_path: Path) -> None:
     compat.select_only(rig)
     assert bpy.ops.lca.hide_cache() == {"FINISHED"}
     assert frames_cloud.shown(rig) is None and folder.is_dir()
+
+
+def test_poses_are_read_while_only_frames_are_shown(rig) -> None:
+    frames_cloud.show(rig)
+    cloud = importer.part(rig, "splats")
+    assert importer.part(rig, "proxy").hide_viewport and cloud.hide_viewport and cloud.hide_render
+    for amount in (0.25, 0.75, 0.0):
+        rig["jawOpen"], rig["gaze_yaw"] = amount, 0.4 * amount
+        rig.update_tag()
+        bpy.context.view_layer.update()
+        pose = pose_reader.PoseReader(rig).read(rig)
+        assert abs(pose.arkit[ARKIT.index("jawOpen")] - amount) < 1e-6
+        assert abs(pose.joint_rotations[23, 1] - 0.4 * amount) < 1e-5
+    frames_cloud.hide(rig)
+    assert not importer.part(rig, "splats").hide_render
 
 
 def test_a_cache_is_complete_or_absent(rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
