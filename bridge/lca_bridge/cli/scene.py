@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,11 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("avatar", help="avatar name or .lca file")
     parser.add_argument("out", help="FILE.usdz, .usdc, .usdz.zst, .ply or .glb")
     parser.add_argument("--preset", default="usd", help="USD preset (%(default)s)")
+    parser.add_argument(
+        "--unlit",
+        action="store_true",
+        help="albedo instead of colours, for renderers with lights of their own",
+    )
     parser.add_argument("--motion", help="usd: write a shot that plays this motion")
     parser.add_argument("--bake", action="store_true", help="usd: splats of every frame as value clips")
     parser.add_argument("--pose-shapes", action="store_true", help="usd: also the pose correctives (large)")
@@ -44,7 +51,7 @@ def export(args: argparse.Namespace) -> int:
     import lca_usd
     from lca_bridge.cli.show import package_file
 
-    with package_file(args) as path:
+    with package_file(args) as given, _as_asked(given, args.unlit) as path:
         if args.format == "usd":
             options: dict[str, Any] = {"preset": args.preset, "pose_shapes": args.pose_shapes}
             if args.bake and not args.motion:
@@ -65,6 +72,22 @@ def export(args: argparse.Namespace) -> int:
             files, text = {Path(args.out).name: Path(args.out).stat().st_size}, str(args.out)
     print_json({"out": str(args.out), "files": files}) if args.json else print(text)
     return 0
+
+
+@contextlib.contextmanager
+def _as_asked(path: Path, unlit: bool) -> Iterator[Path]:
+    """The file itself, or a copy of it whose colours are the albedo (proxy texture included)."""
+    if not unlit:
+        yield path
+        return
+    from lca_core.avatar.avatar import Avatar
+    from lca_core.avatar.light import unlit as without_light
+
+    with tempfile.TemporaryDirectory(prefix="lca-") as folder:
+        # The asset is named after its file.
+        copy = Path(folder) / path.name
+        without_light(Avatar.load(path)).save(copy)
+        yield copy
 
 
 def validate(args: argparse.Namespace) -> int:

@@ -127,7 +127,10 @@ def to_srgb(linear: NDArray) -> NDArray[np.float64]:
 
 def unlit(avatar: Avatar) -> Avatar:
     """The avatar with its albedo as colour, for renderers that bring their own light; pose and shape changes
-    of colour, which were learned with the old light, are left out."""
+    of colour, which were learned with the old light, are left out. The proxy's texture is divided by the
+    same light, vertex by vertex of its texture chart."""
+    if KEY not in avatar.provenance:  # a file from before the light was estimated
+        avatar = with_light_transfer(avatar)
     canonical, shapes = avatar.canonical, avatar.correctives
     sh = np.zeros_like(canonical.sh)
     sh[:, 0] = (to_srgb(avatar.relight.albedo) - 0.5) / C0
@@ -137,4 +140,31 @@ def unlit(avatar: Avatar) -> Avatar:
         correctives=replace(
             shapes, arkit_sh0=np.zeros_like(shapes.arkit_sh0), pose_sh0=np.zeros_like(shapes.pose_sh0)
         ),
+        proxy=replace(avatar.proxy, texture=_unlit_texture(avatar)),
     )
+
+
+def _unlit_texture(avatar: Avatar) -> NDArray[np.uint8]:
+    """The proxy texture times the ratio of albedo and colour of the Gaussians nearest on the texture."""
+    from scipy.spatial import cKDTree
+
+    proxy, canonical = avatar.proxy, avatar.canonical
+    height, width = proxy.texture.shape[:2]
+    colors = to_linear(np.clip(0.5 + C0 * canonical.sh[:, 0], 0, 1))
+    ratio = (avatar.relight.albedo + 0.02) / (colors + 0.02)
+    # Ratio per corner of the texture chart, from the Gaussians near its vertex; then over the picture.
+    _, near = cKDTree(canonical.means).query(proxy.vertices, k=8)
+    corner = np.empty((len(proxy.uvs), 3))
+    corner[proxy.face_uvs.ravel()] = ratio[near].mean(1)[proxy.faces.ravel()]
+    used = np.unique(proxy.face_uvs)
+    coarse = 256
+    at = (np.arange(coarse) + 0.5) / coarse
+    u, v = np.meshgrid(at, 1 - at)
+    distance, pick = cKDTree(proxy.uvs[used]).query(np.stack([u.ravel(), v.ravel()], 1), k=3)
+    weight = 1 / (distance + 1e-4)
+    field = (corner[used][pick] * (weight / weight.sum(1, keepdims=True))[..., None]).sum(1)
+    rows = np.minimum(np.arange(height) * coarse // height, coarse - 1)
+    columns = np.minimum(np.arange(width) * coarse // width, coarse - 1)
+    grown = field.reshape(coarse, coarse, 3)[rows][:, columns]
+    linear = to_linear(proxy.texture / 255.0) * grown
+    return np.asarray(np.clip(to_srgb(linear), 0, 1) * 255 + 0.5, np.uint8)

@@ -65,8 +65,8 @@ def illumination_of(light: Any) -> Any:
 
 
 def new_light(kind: str, rng: np.random.Generator, towards: NDArray) -> Any:
-    """A held-out light of one of :data:`KINDS`; stage lamps stand on the camera's side (``towards`` (3,)), for
-    a person lit from behind alone is black and every method but none right."""
+    """A held-out light of one of :data:`KINDS`; stage lamps stand on the camera's side (``towards`` (3,)),
+    for a person lit from behind alone is black and every method but none right."""
     from lca_core.data import lights
     from lca_core.data.render import Light
 
@@ -159,7 +159,8 @@ def evaluate_person(index: int, options: RelightOptions) -> Outcome:
             name: round(float(-10 * np.log10(np.square(image[both] - real[both]).mean())), 3)
             for name, image in shown.items()
         }
-        out.rows.append(row | {"light": kind})
+        gain = np.median(to_linear(real[both]).mean(-1)) / np.median(to_linear(relit[both]).mean(-1))
+        out.rows.append(row | {"light": kind, "exposure_error": round(float(gain), 3)})
         out.tiles.append((f"{kind}: truth", truth.over))
         out.tiles += [
             (f"{name} {row[name]:.1f} dB", (np.clip(shown[name], 0, 1) * 255 + 0.5).astype(np.uint8))

@@ -131,7 +131,7 @@ def shade(
         nx = 2 * (ax * az + aw * ay)
         ny = 2 * (ay * az - aw * ax)
         nz = ONE - 2 * (ax * ax + ay * ay)
-        nv, ev, f0, alpha = ONE, ZERO, ZERO, ONE
+        nv, ev, f0, alpha, edge = ONE, ZERO, ZERO, ONE, ZERO
         ex = ey = ez = ZERO
         open_share = min(max(t[0] * F(3.5449077), ZERO), ONE)  # share of the cosine lobe that sees the sky
         if shiny:
@@ -140,8 +140,11 @@ def shade(
             ex, ey, ez = eye[0] - means[i, 0], eye[1] - means[i, 1], eye[2] - means[i, 2]
             k = ONE / math.sqrt(max(ex * ex + ey * ey + ez * ez, F(1e-12)))
             ex, ey, ez = ex * k, ey * k, ez * k
-            nv = min(max(nx * ex + ny * ey + nz * ez, F(0.02)), ONE)
-            ev = reflected(f0, sheen[row, 1], nv)
+            nv = nx * ex + ny * ey + nz * ez
+            # Flat Gaussians seen edge-on or from behind have no mirror of their own: their lobe fades out.
+            edge = min(max((nv - F(0.05)) * F(3.0), ZERO), ONE)
+            nv = min(max(nv, F(0.05)), ONE)
+            ev = reflected(f0, sheen[row, 1], nv) * edge
             # The mirror direction, from the blurred picture of this roughness.
             d = 2 * (nx * ex + ny * ey + nz * ez)
             mx, my, mz = d * nx - ex, d * ny - ey, d * nz - ez
@@ -188,12 +191,13 @@ def shade(
             fall *= nl * s
             spec, left = ZERO, ONE
             if shiny:
-                left = keep * (ONE - reflected(f0, sheen[gloss[i], 1], nl))
+                # Half as much again: the fit falls short of the lobe's true albedo for grazing light.
+                left = keep * (ONE - min(F(1.5) * reflected(f0, sheen[gloss[i], 1], nl), ONE))
                 hx, hy, hz = lx + ex, ly + ey, lz + ez
                 k = ONE / math.sqrt(max(hx * hx + hy * hy + hz * hz, F(1e-12)))
                 nh = min(max((nx * hx + ny * hy + nz * hz) * k, ZERO), ONE)
                 vh = min(max((ex * hx + ey * hy + ez * hz) * k, ZERO), ONE)
-                spec = ggx(f0, alpha, nv, nl, nh, vh) * F(math.pi)
+                spec = ggx(f0, alpha, nv, nl, nh, vh) * F(math.pi) * edge
             r0 += fall * lamp_rgb[j, 0] * (albedo[i, 0] * left + spec)
             r1 += fall * lamp_rgb[j, 1] * (albedo[i, 1] * left + spec)
             r2 += fall * lamp_rgb[j, 2] * (albedo[i, 2] * left + spec)
