@@ -113,7 +113,8 @@ def _step(session: _Session) -> bool:
         return False
     posed = session.link.latest()
     if session.link.state == link_core.FAILED:
-        stop(f"Live mode ended, the splats follow the rig again: {session.link.problem}")
+        ended = "ended, the splats follow the rig again" if session.frames else "did not start"
+        stop(f"Live mode {ended}: {session.link.problem}")
         print(f"LCA Avatars: {_state.message}")
         return False
     if len(rig.pose.bones) != session.reader.bones:

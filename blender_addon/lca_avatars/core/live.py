@@ -21,6 +21,8 @@ from .jobs import Report
 from .service import Target, open_client
 
 CONNECTING, LIVE, FAILED, CLOSED = "connecting", "live", "failed", "closed"
+FIRST_FRAME_SECONDS = 60.0
+"""Before its first frame a service may have to read a large avatar and warm its network up."""
 SILENCE_SECONDS = 8.0
 """A pose that stays without a frame this long means that the service is gone, even if the socket is not."""
 CONNECT_SECONDS = 5.0
@@ -42,7 +44,7 @@ class LiveLink:
         self._closed = threading.Event()
         self._driver: Any = None
         self._state = CONNECTING
-        self._waiting = False
+        self._waiting = self._seen = False
         self._since = 0.0
         self._over = threading.Event()
         threading.Thread(target=self._run, name="lca-live-link", daemon=True).start()
@@ -75,10 +77,11 @@ class LiveLink:
             self._fail(error)
             return None
         if frame is None:
-            if self._waiting and time.monotonic() - self._since > SILENCE_SECONDS:
+            patience = SILENCE_SECONDS if self._seen else FIRST_FRAME_SECONDS
+            if self._waiting and time.monotonic() - self._since > patience:
                 self._fail(errors.UnavailableError("The service has stopped answering."))
             return None
-        self._waiting = False
+        self._waiting, self._seen = False, True
         return frame.splats
 
     def close(self) -> None:
