@@ -7,7 +7,7 @@ OUT    ?= out/demo
 CLIP   ?=
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test test-faults test-soak lint bench addon web test-blender clean
+.PHONY: setup demo test test-faults test-ray test-soak lint bench addon web test-blender clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,17 @@ test: lint
 # Minutes of hostile messages and injected faults.
 test-faults: setup
 	$(BIN)/python -m pytest -q -m faults
+
+# The contract of executors on a real Ray that can reach nothing beyond this machine; .venv-ray uses .venv's packages.
+test-ray: setup .venv-ray/.ready
+	bash tests/faults/loopback.sh .venv-ray/bin/python -m pytest -q tests/faults/test_executors.py -k ray
+
+.venv-ray/.ready:
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/pip install --quiet --disable-pip-version-check "ray>=2.40"
+	echo "import site; site.addsitedir('$(CURDIR)/$(VENV)/lib/$(notdir $(PYTHON))/site-packages')" \
+	  > .venv-ray/lib/$(notdir $(PYTHON))/site-packages/base.pth
+	touch .venv-ray/.ready
 
 # One minute of streams, creations and imports at once; numbers as JSON.
 test-soak: setup

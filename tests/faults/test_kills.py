@@ -6,8 +6,10 @@ from __future__ import annotations
 import contextlib
 import random
 import sqlite3
+import sys
 import threading
 import time
+import traceback
 import uuid
 from pathlib import Path
 
@@ -66,8 +68,8 @@ def kill_often(tmp_path: Path, package: Path, photo: Path, points: int, seed: in
         thread.start()
         time.sleep(moments.uniform(0.0, CREATION_SECONDS))
         server.kill()
-        thread.join(120)  # an upload that broke off is patient
-        assert not thread.is_alive()
+        thread.join(45)  # an upload that broke off is patient
+        assert not thread.is_alive(), "".join(traceback.format_stack(sys._current_frames()[thread.ident]))
         until(lambda: not server.workers(), 5)  # nobody works on for a dead service
         with contextlib.closing(sqlite3.connect(server.data / "lca.db")) as db:
             avatars = {row[0] for row in db.execute("SELECT revision FROM avatars")}

@@ -385,7 +385,7 @@ def test_23_a_second_server_refuses_to_start(server, package, tmp_path):
 
 
 def test_22_a_shared_memory_client_that_exits_leaves_the_segment(one_stream):
-    """Its exit must not unlink what the service still writes to: the next stream works, nothing is left over."""
+    """Its exit must not unlink what the service writes to: the next stream works, nothing is left over."""
     before = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
     for _ in range(2):
         child = started_client(one_stream)

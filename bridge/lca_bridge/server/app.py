@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from lca.v1 import (
     system_service_pb2_grpc,
     upload_service_pb2_grpc,
 )
+from lca_bridge.server import tracing
 from lca_bridge.server.access import Tokens, read_tokens
 from lca_bridge.server.animation import AnimationService
 from lca_bridge.server.avatars import AvatarService
@@ -72,6 +74,7 @@ class Service:
     _guard: Guard
     _health: health.aio.HealthServicer
     _sweeper: asyncio.Task[None]
+    _end_metrics: Callable[[], None]
 
     @staticmethod
     async def start(config: ServerConfig) -> Service:
@@ -97,6 +100,7 @@ class Service:
         await self._health.enter_graceful_shutdown()
         self._sweeper.cancel()
         await self._server.stop(grace)
+        await asyncio.to_thread(self._end_metrics)
         await self.core.close()
 
     async def wait(self) -> None:
@@ -105,12 +109,22 @@ class Service:
 
 
 async def _listen(core: ServiceCore, config: ServerConfig) -> Service:
+    tracing.configure()
+    end_metrics = core.metrics.serve(config.metrics, core) if config.metrics else _nothing
+    try:
+        return await _listen_beside(core, config, end_metrics)
+    except BaseException:
+        end_metrics()
+        raise
+
+
+async def _listen_beside(core: ServiceCore, config: ServerConfig, end_metrics: Callable[[], None]) -> Service:
     token = None
     if not config.is_unix:
         token = config.token or ensure_token(config.data_dir / "token")
     named = read_tokens(config.tokens) if config.tokens is not None else {}
     mutual = config.tls is not None and config.tls.client_ca is not None
-    guard = Guard(Tokens(token, named), mutual)
+    guard = Guard(Tokens(token, named), mutual, core.metrics)
     server = grpc.aio.server(
         interceptors=(guard,), options=_OPTIONS, maximum_concurrent_rpcs=config.limits.concurrent_calls
     )
@@ -132,7 +146,11 @@ async def _listen(core: ServiceCore, config: ServerConfig) -> Service:
     sweeper = asyncio.create_task(_sweep(core))
     if config.warm:
         core.evaluators.warm_soon()
-    return Service(core, target, token, server, guard, checks, sweeper)
+    return Service(core, target, token, server, guard, checks, sweeper, end_metrics)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _bind(server: grpc.aio.Server, config: ServerConfig) -> str:

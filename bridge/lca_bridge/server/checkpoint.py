@@ -7,6 +7,8 @@ creation gives the same avatar.
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +54,7 @@ def load_capture(path: Path) -> Capture:
         conf = {name[5:]: arrays.pop(name) for name in list(arrays) if name.startswith("conf.")}
         about["image_size"] = tuple(about["image_size"])
         return Capture(conf=conf, **arrays, **about)
-    except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataLossError(
             "The checkpoint of the job is damaged. Start a new job.", reason="CHECKPOINT_DAMAGED"
         ) from error

@@ -19,6 +19,7 @@ from lca_bridge.server.config import ServerConfig
 from lca_bridge.server.evaluate import Evaluators
 from lca_bridge.server.executor import Executor
 from lca_bridge.server.local_executor import WORKER, LocalExecutor, visible_gpus
+from lca_bridge.server.metrics import Metrics
 from lca_bridge.server.results import ResultFiles
 from lca_bridge.server.runner import JobRunner
 from lca_bridge.server.store import AvatarRow, Erased, Store
@@ -38,6 +39,7 @@ class ServiceCore:
     evaluators: Evaluators
     results: ResultFiles
     write_lock: asyncio.Lock
+    metrics: Metrics
     _lock_file: IO[str] = field(repr=False)
 
     @staticmethod
@@ -60,10 +62,10 @@ class ServiceCore:
             lock_file.close()
             raise
         write_lock = asyncio.Lock()
-        results = ResultFiles(root)
-        runner = JobRunner(store, blobs, results, config.limits, write_lock, make_executor(config))
+        results, metrics = ResultFiles(root), Metrics()
+        runner = JobRunner(store, blobs, results, config.limits, write_lock, make_executor(config), metrics)
         evaluators = Evaluators(blobs, config.threads)
-        core = ServiceCore(config, store, blobs, runner, evaluators, results, write_lock, lock_file)
+        core = ServiceCore(config, store, blobs, runner, evaluators, results, write_lock, metrics, lock_file)
         if not work:
             return core
         try:

@@ -8,6 +8,7 @@ is the caller's mistake (INVALID_ARGUMENT), not ours.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +25,9 @@ from lca.errors import (
     UnavailableError,
     UnimplementedError,
 )
+from lca_bridge.server import tracing
 from lca_bridge.server.access import SYSTEM, Principal, Tokens, caller
+from lca_bridge.server.metrics import Metrics
 from lca_bridge.wire.status import DETAILS_KEY, pack_status
 
 log = logging.getLogger("lca.rpc")
@@ -48,8 +51,8 @@ class Guard(grpc.aio.ServerInterceptor):
         mutual: whether a client certificate stands for its common name where no token is shown.
     """
 
-    def __init__(self, tokens: Tokens, mutual: bool = False) -> None:
-        self._tokens, self._mutual = tokens, mutual
+    def __init__(self, tokens: Tokens, mutual: bool = False, metrics: Metrics | None = None) -> None:
+        self._tokens, self._mutual, self._metrics = tokens, mutual, metrics or Metrics()
         self.draining = False
 
     def _principal(self, metadata: Any) -> Principal | None:
@@ -81,7 +84,7 @@ class Guard(grpc.aio.ServerInterceptor):
                 raise UnavailableError("The service is shutting down. Try again soon.", reason="DRAINING")
         except LcaError as error:
             return _refusing(handler, error)
-        return _guarded(handler, method, principal) if method.startswith(_OURS) else handler
+        return _guarded(handler, method, principal, self._metrics) if method.startswith(_OURS) else handler
 
 
 def _deserializer(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -125,7 +128,7 @@ def _of_certificate(context: grpc.aio.ServicerContext) -> Principal:
 
 
 def _guarded(
-    handler: grpc.RpcMethodHandler, method: str, principal: Principal | None
+    handler: grpc.RpcMethodHandler, method: str, principal: Principal | None, metrics: Metrics
 ) -> grpc.RpcMethodHandler:
     streams_in, streams_out = handler.request_streaming, handler.response_streaming
     inner = (
@@ -134,10 +137,15 @@ def _guarded(
         else (handler.stream_unary if streams_in else handler.unary_unary)
     )
 
-    def note(context: grpc.aio.ServicerContext, begun: float) -> None:
+    def note(context: grpc.aio.ServicerContext, begun: float, span: dict[str, str]) -> None:
         code = context.code()
         name = code.name if isinstance(code, grpc.StatusCode) else "OK"
-        facts = {"method": method, "code": name, "ms": round((time.monotonic() - begun) * 1e3, 1)}
+        seconds = time.monotonic() - begun
+        metrics.call_ended(method, name, seconds)
+        who = caller.get().name
+        facts = {"method": method, "code": name, "ms": round(seconds * 1e3, 1), **span}
+        if who:
+            facts["principal"] = hashlib.sha256(who.encode()).hexdigest()[:12]
         log.info("rpc", extra={"facts": facts})
 
     def incoming(request: Any) -> Any:
@@ -145,29 +153,36 @@ def _guarded(
 
     async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
         begun = time.monotonic()
-        try:
-            caller.set(principal or _of_certificate(context))
-            return await inner(incoming(request), context)
-        except (asyncio.CancelledError, grpc.aio.AbortError):
-            raise
-        except Exception as error:
-            await _fail(context, method, error)
-        finally:
-            note(context, begun)
+        with tracing.call(method, context.invocation_metadata()) as span:
+            try:
+                caller.set(principal or _of_certificate(context))
+                return await inner(incoming(request), context)
+            except (asyncio.CancelledError, grpc.aio.AbortError):
+                raise
+            except Exception as error:
+                await _fail(context, method, error)
+            finally:
+                note(context, begun, span)
+
+    animates = method.endswith("/Animate")
 
     async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         begun = time.monotonic()
+        with tracing.call(method, context.invocation_metadata()) as span:
+            pass  # marks the start only: a span that stays current across yields would leak into other calls
         try:
             caller.set(principal or _of_certificate(context))
             async with aclosing(inner(incoming(request), context)) as responses:
                 async for response in responses:
+                    if animates:
+                        metrics.animated(response)
                     yield response
         except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
             raise
         except Exception as error:
             await _fail(context, method, error)
         finally:
-            note(context, begun)
+            note(context, begun, span)
 
     return _method_handler(streams_in, streams_out)(
         stream if streams_out else answer,

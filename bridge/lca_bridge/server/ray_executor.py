@@ -1,9 +1,9 @@
 """Attempts as Ray actors, so that creations use the GPUs of a cluster: ``lca serve --executor ray``.
 
-Inputs travel to the actor and files come back as bytes, so the machines share no folder. An actor may take a
-share of a GPU. Ray keeps nothing that matters: queue, attempts, checkpoints and results stay with the service,
-and an actor that is lost is an attempt that is lost. Ray runs whatever it is sent: never expose its ports;
-without ``RAY_ADDRESS`` a private cluster on this machine is started.
+Inputs travel to the actor and files come back as bytes, so the machines share no folder. An actor may take
+a share of a GPU. Ray keeps nothing that matters: queue, attempts, checkpoints and results stay with the
+service, and an actor that is lost is an attempt that is lost. Ray runs whatever it is sent: never expose its
+ports; without ``RAY_ADDRESS`` a private cluster on this machine is started.
 """
 
 from __future__ import annotations

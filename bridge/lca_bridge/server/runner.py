@@ -34,6 +34,7 @@ from lca_bridge.server.blobs import BlobStore, storage_error
 from lca_bridge.server.config import Limits
 from lca_bridge.server.executor import Executor, Run, Work
 from lca_bridge.server.media import check_package
+from lca_bridge.server.metrics import Metrics, StageClock
 from lca_bridge.server.results import ResultFiles
 from lca_bridge.server.store import AvatarRow, JobRow, Store
 from lca_bridge.wire.package import AvatarPackage
@@ -58,7 +59,9 @@ class JobRunner:
         limits: Limits,
         write_lock: asyncio.Lock,
         executor: Executor,
+        metrics: Metrics,
     ) -> None:
+        self._metrics = metrics
         self._store, self._blobs, self._results, self._limits = store, blobs, results, limits
         self._write_lock, self._executor = write_lock, executor
         self._queue: asyncio.Queue[str] = asyncio.Queue()
@@ -248,7 +251,10 @@ class JobRunner:
             else:
                 await progress(event["progress"])
 
-        await run.run(on_event)
+        try:
+            await run.run(on_event)
+        finally:
+            progress.clock.at("")
 
     async def _keep(self, job: JobRow, stage: str, made: Path) -> None:
         """Store a checkpoint: the bytes first, then the row, and the old bytes last."""
@@ -388,8 +394,10 @@ class _ProgressWriter:
         self._runner, self._job = runner, job
         self._begun = time.monotonic()
         self._fraction = 0.0
+        self.clock = StageClock(runner._metrics)
 
     async def __call__(self, progress: dict[str, Any]) -> None:
+        self.clock.at(str(progress["stage"]))
         self._fraction = max(self._fraction, min(max(float(progress["fraction"]), 0.0), 1.0))
         elapsed = time.monotonic() - self._begun
         left = elapsed * (1 - self._fraction) / self._fraction if self._fraction > 0.03 else None
