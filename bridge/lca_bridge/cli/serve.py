@@ -109,7 +109,8 @@ async def _serve(config: ServerConfig, as_json: bool) -> None:
     finally:
         endpoint.unlink(missing_ok=True)
         await service.stop()
-        print("Stopped.", file=sys.stderr)
+        if not as_json:
+            print("Stopped.", file=sys.stderr)
 
 
 def data_dir(args: argparse.Namespace) -> Path:
