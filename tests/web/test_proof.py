@@ -115,6 +115,27 @@ return {origin: location.protocol, finger, rest, wave, raised, name: lca.avatar.
     assert answer["finger"] > 0.02 and answer["rest"] < 1e-6
 
 
+def test_it_plays_by_itself(chromium: str, package: Path) -> None:
+    """As a person opens it: the loop runs, the picture changes, the button stops it."""
+    from lca_bridge.cli.view import avatar_asset
+
+    script = """
+const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+for (let i = 0; i < 100 && lca.time < 1; i++) await wait(100);
+const first = lca.renderer.domElement.toDataURL();
+document.getElementById("play").click();
+await wait(300);
+const stopped = lca.time;
+await wait(500);
+return {first, stopped, later: lca.time};
+"""
+    answer = browser.drive(chromium, page("x", avatar_asset(package)), script, query="")
+    picture = proof.decode(answer["first"])
+    background = picture[2, 2]
+    assert 0.03 < (np.abs(picture - background).max(axis=2) > 0.1).mean() < 0.6
+    assert answer["stopped"] == answer["later"] >= 1
+
+
 @pytest.mark.parametrize("damage", ["cut", "foreign", "text"])
 def test_bad_files_are_refused_in_words(chromium: str, package: Path, tmp_path: Path, damage: str) -> None:
     if damage == "foreign":

@@ -39,7 +39,14 @@ def find_chromium() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
-def drive(chromium: str, html: str, script: str, asset: bytes | None = None, seconds: float = 240) -> Any:
+def drive(
+    chromium: str,
+    html: str,
+    script: str,
+    asset: bytes | None = None,
+    seconds: float = 240,
+    query: str = "?still",
+) -> Any:
     """Open ``html`` (a viewer page), run ``script`` (an async function body that may ``return`` JSON).
 
     With ``asset`` the page comes from a loopback server and finds the bytes at ``/asset.usdz``; without,
@@ -88,10 +95,10 @@ document.addEventListener("lca-started", async () => {{
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     with tempfile.TemporaryDirectory(prefix="lca-web-", ignore_cleanup_errors=True) as folder:
-        target = f"{base}/?still"
+        target = f"{base}/{query}"
         if asset is None:
             (Path(folder) / "view.html").write_text(whole, encoding="utf-8")
-            target = f"file://{folder}/view.html?still"
+            target = f"file://{folder}/view.html{query}"
         log = (Path(folder) / "log").open("wb")
         process = subprocess.Popen(
             [chromium, *FLAGS, f"--user-data-dir={folder}/profile", target],
