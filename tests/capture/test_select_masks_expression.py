@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from lca_core.body.names import ARKIT_INDEX
 from lca_core.capture.expression import (
+    closed_lips,
     expression_weights,
     eye_rotations,
     gaze_angles,
@@ -210,6 +211,21 @@ def test_weights_are_above_neutral_full_range_and_blinks_symmetric() -> None:
     assert left == right == 1.0 and full[ARKIT_INDEX["jawOpen"]] == 0.5
     wink = expression_weights(face_with(0.6, eyeBlinkLeft=1.0), np.zeros(52, np.float32))
     assert wink[ARKIT_INDEX["eyeBlinkRight"]] == 0 and wink[ARKIT_INDEX["eyeBlinkLeft"]] == 1
+
+
+def test_parted_lips_open_the_jaw_beyond_the_own_rest_but_a_broad_smile_does_not() -> None:
+    def parted(gap: float, **scores: float) -> FaceResult:
+        face = face_with(**scores)
+        face.points[[13, 14], 1] += [-0.5 * gap * face.width, 0.5 * gap * face.width]
+        return face
+
+    jaw, zero = ARKIT_INDEX["jawOpen"], np.zeros(52, np.float32)
+    closed = closed_lips([parted(0.05)] * 4 + [parted(0.2)] * 2)
+    assert closed == pytest.approx(0.05, abs=1e-5)
+    assert expression_weights(parted(0.05), zero, closed)[jaw] == pytest.approx(0, abs=1e-5)
+    assert expression_weights(parted(0.2, jawOpen=0.3), zero, closed)[jaw] == pytest.approx(0.45, abs=1e-5)
+    grin = {"mouthSmileLeft": 1.0, "mouthSmileRight": 1.0}
+    assert expression_weights(parted(0.2, jawOpen=0.3, **grin), zero, closed)[jaw] == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("yaw", [0.0, 0.4, -0.4])

@@ -19,6 +19,10 @@ PROFILE = np.radians(55.0)
 MIN_NEUTRAL_FRAMES = 5
 MAX_NEUTRAL = 0.75
 """A neutral above this would leave no range to move in."""
+CLOSED_QUANTILE = 0.2
+"""A jaw only opens: its rest is the low end of what was seen, not the median of a talking face."""
+CLOSED_LIPS = 0.03
+"""Gap of closed lips in face widths when too few frames tell the person's own."""
 MAX_GAIN = 1.7
 """Stretching the range above a high neutral further would mostly amplify noise."""
 
@@ -43,16 +47,36 @@ def personal_neutral(faces: list[FaceResult | None], sharpness: Array | None = N
     activity = np.abs(scores - np.median(scores, 0)).sum(1) + 2.0 * scores[:, ARKIT_INDEX["jawOpen"]]
     count = max(MIN_NEUTRAL_FRAMES, len(calm) // 2)
     neutral = np.median(scores[np.argsort(activity)[:count]], 0)
+    jaw = ARKIT_INDEX["jawOpen"]
+    neutral[jaw] = np.quantile(scores[:, jaw], CLOSED_QUANTILE)
     return np.clip(neutral, 0.0, MAX_NEUTRAL).astype(np.float32)
 
 
-def expression_weights(face: FaceResult, neutral: Array) -> Array:
+def lip_gap(face: FaceResult) -> float:
+    """Distance of the inner lips along the face in face widths; below 0 where the points cross."""
+    local = face.points @ face.rotation  # columns: subject's left, down, back
+    return float((local[14, 1] - local[13, 1]) / max(face.width, 1e-3))
+
+
+def closed_lips(faces: list[FaceResult | None]) -> float:
+    """The person's own gap of closed lips: a low quantile of the frontal frames."""
+    gaps = [lip_gap(f) for f in faces if f is not None and abs(f.yaw) < FRONTAL]
+    return float(np.quantile(gaps, CLOSED_QUANTILE)) if len(gaps) >= MIN_NEUTRAL_FRAMES else CLOSED_LIPS
+
+
+def expression_weights(face: FaceResult, neutral: Array, closed: float = CLOSED_LIPS) -> Array:
     """ARKit weights [52] in 0..1 of one face: score above neutral, stretched towards the full range.
 
-    Blinks are made symmetric in near-frontal views, where a one-eyed wink is mostly noise.
+    Blinks are made symmetric in near-frontal views, where a one-eyed wink is mostly noise. On small faces
+    the network misses half the openings of a talking jaw, so the gap of the lips beyond ``closed`` (face
+    widths) is added to its score, but not in a broad smile, which bares teeth without the jaw.
     """
     gain = np.minimum(1.0 / (1.0 - neutral), MAX_GAIN)
     out = np.clip((face.scores - neutral) * gain, 0.0, 1.0).astype(np.float32)
+    jaw = ARKIT_INDEX["jawOpen"]
+    grin = max(float(face.scores[ARKIT_INDEX[f"mouthSmile{side}"]]) for side in ("Left", "Right"))
+    parted = max(lip_gap(face) - closed, 0.0) * np.clip(2.0 - 2.0 * grin, 0.0, 1.0)
+    out[jaw] = np.clip(out[jaw] + parted, 0.0, 1.0)
     if abs(face.yaw) < FRONTAL:
         left, right = ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]
         out[[left, right]] = 0.5 * (out[left] + out[right])

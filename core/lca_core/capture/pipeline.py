@@ -23,6 +23,7 @@ from lca_core.body.names import JOINT_INDEX, JOINT_NAMES, NUM_ARKIT
 from .debug import contact_sheet, overlay, project_joints
 from .decode import Clip, DecodeLimits, read_clip
 from .expression import (
+    closed_lips,
     expression_confidence,
     expression_weights,
     eye_rotations,
@@ -245,11 +246,12 @@ def read_faces(seen: list[Observation], chosen: list[Observation]) -> tuple[Arra
     """Expression weights [T,52] and gaze [T,2,2] of the chosen frames, calibrated on all ``seen`` frames."""
     faces = [o.face for o in seen]
     neutral = personal_neutral(faces, np.array([o.face_sharpness for o in seen], np.float32))
+    closed = closed_lips(faces)
     gaze_by_index = dict(zip([o.index for o in seen], gaze_angles(faces), strict=True))
     expression = np.zeros((len(chosen), NUM_ARKIT), np.float32)
     for row, o in zip(expression, chosen, strict=True):
         if o.face is not None:
-            row[:] = expression_weights(o.face, neutral)
+            row[:] = expression_weights(o.face, neutral, closed)
     return expression, np.stack([gaze_by_index[o.index] for o in chosen])
 
 
