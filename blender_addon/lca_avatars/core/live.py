@@ -25,7 +25,7 @@ FIRST_FRAME_SECONDS = 60.0
 """Before its first frame a service may have to read a large avatar and warm its network up."""
 SILENCE_SECONDS = 8.0
 """A pose that stays without a frame this long means that the service is gone, even if the socket is not."""
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 10.0
 
 
 class LiveLink:

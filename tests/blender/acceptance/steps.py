@@ -163,6 +163,10 @@ def drive(settings: dict) -> None:
     settings["live_mm"] = [float(apart().mean()), float(np.percentile(apart(), 99))]
     settings["live_step_ms"] = 1e3 * live.longest_block()
     assert bpy.ops.lca.live_stop() == {"FINISHED"} and frames.shown(rig) is None
+    assert bpy.ops.lca.live_start(corrected=True, timeout=180.0, **where) == {"FINISHED"}
+    settings["live_corrected"] = live.message()
+    settings["live_corrected_mm"] = float(apart().mean())
+    assert bpy.ops.lca.live_stop() == {"FINISHED"}
     rig.pose.bones["forearm_fk.L"].keyframe_insert("rotation_quaternion", frame=1)
     rig.keyframe_insert('["jawOpen"]', frame=1)
     folder = Path(settings["blend"]).parent / "caches"
