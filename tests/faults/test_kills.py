@@ -68,7 +68,7 @@ def kill_often(tmp_path: Path, package: Path, photo: Path, points: int, seed: in
         thread.start()
         time.sleep(moments.uniform(0.0, CREATION_SECONDS))
         server.kill()
-        thread.join(45)  # an upload that broke off is patient
+        thread.join(120)  # an upload that broke off is patient
         assert not thread.is_alive(), "".join(traceback.format_stack(sys._current_frames()[thread.ident]))
         until(lambda: not server.workers(), 5)  # nobody works on for a dead service
         with contextlib.closing(sqlite3.connect(server.data / "lca.db")) as db:

@@ -36,6 +36,8 @@ __all__ = ["CHUNK_BYTES", "FINAL_STATES", "LcaClient", "Progress", "camera", "co
 
 FINAL_STATES = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
 
+WATCH_SECONDS = 60.0
+
 
 def connect(
     target: str, token: str | None = None, *, tls_ca: bytes | None = None, wait_seconds: float = 0.0
@@ -207,13 +209,14 @@ class LcaClient(TransferCalls, MotionCalls):
         while True:
             try:
                 request = job_service_pb2.WatchJobRequest(name=name, after_sequence=after_sequence)
-                for event in translated_stream(self._jobs.WatchJob(request)):
+                for event in translated_stream(self._jobs.WatchJob(request, timeout=WATCH_SECONDS)):
                     last_answer, after_sequence = time.monotonic(), event.sequence
                     yield event.job
                     if event.job.state in FINAL_STATES:
                         return
-            except UnavailableError:
-                if time.monotonic() - last_answer > patience:
+            except UnavailableError as error:
+                # The deadline is only there because gRPC may miss, very rarely, that a service was killed.
+                if error.reason != "DEADLINE_EXCEEDED" and time.monotonic() - last_answer > patience:
                     raise
             time.sleep(0.3)
 
