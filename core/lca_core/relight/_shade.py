@@ -21,6 +21,29 @@ C0 = F(0.28209479177387814)
 
 
 @kernel
+def axes(quats, out):
+    """The z axes (N,3) of unit wxyz quaternions (N,4): Gaussians lie flat on the surface."""
+    for i in range(quats.shape[0]):
+        w, x, y, z = quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3]
+        out[i, 0] = 2 * (x * z + w * y)
+        out[i, 1] = 2 * (y * z - w * x)
+        out[i, 2] = ONE - 2 * (x * x + y * y)
+
+
+@kernel
+def extent(points, frame):
+    """Least and largest coordinates (4,) of points (N,3) across and up the rows of ``frame`` (3,3)."""
+    out = np.array([np.inf, np.inf, -np.inf, -np.inf], np.float32)
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        for k in range(2):
+            u = frame[k, 0] * x + frame[k, 1] * y + frame[k, 2] * z
+            out[k] = min(out[k], u)
+            out[2 + k] = max(out[2 + k], u)
+    return out
+
+
+@kernel
 def depth_map(points, solid, frame, low, cell, grid):
     """Nearest depth towards the light per cell, ``grid`` (H,W) starting at -inf.
 
@@ -92,11 +115,12 @@ def shade(
             vector and symmetric parts of the canonical transfer / pi. albedo: (N,3). gloss: (N,) uint8 row
             of sheen.
         light: (10,3) like ``transfer``. ceiling: (3,). lamp_at: (L,4), last 1 for a point light.
-        lamp_rgb: (L,3). shadow: (L,N). lobes: (R,H,W,3), empty for no highlights. sheen: (R,2) F0, roughness.
+        lamp_rgb: (L,3). shadow: (L,N). lobes: (R,H,W,3), empty for no highlights. sheen: (R,2) F0 and
+            roughness; rows from R on are matt.
         eye: (3,) camera. table: sRGB. sh: (N,K,3) output, all of it written.
     """
     n = means.shape[0]
-    shiny = lobes.shape[0] > 0
+    matt = np.uint8(sheen.shape[0] if lobes.shape[0] > 0 else 0)  # rows of gloss from here on have no lobe
     lamps = lamp_at.shape[0]
     rt = np.empty((3, 3), np.float32)
     m = np.empty((3, 3), np.float32)
@@ -112,15 +136,15 @@ def shade(
         rt[0, 0], rt[0, 1], rt[0, 2] = ONE - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)
         rt[1, 0], rt[1, 1], rt[1, 2] = 2 * (x * y + w * z), ONE - 2 * (x * x + z * z), 2 * (y * z - w * x)
         rt[2, 0], rt[2, 1], rt[2, 2] = 2 * (x * z - w * y), 2 * (y * z + w * x), ONE - 2 * (x * x + y * y)
-        t = transfer[i]
-        vx = rt[0, 0] * t[1] + rt[0, 1] * t[2] + rt[0, 2] * t[3]
-        vy = rt[1, 0] * t[1] + rt[1, 1] * t[2] + rt[1, 2] * t[3]
-        vz = rt[2, 0] * t[1] + rt[2, 1] * t[2] + rt[2, 2] * t[3]
+        t0 = transfer[i, 0]
+        vx = rt[0, 0] * transfer[i, 1] + rt[0, 1] * transfer[i, 2] + rt[0, 2] * transfer[i, 3]
+        vy = rt[1, 0] * transfer[i, 1] + rt[1, 1] * transfer[i, 2] + rt[1, 2] * transfer[i, 3]
+        vz = rt[2, 0] * transfer[i, 1] + rt[2, 1] * transfer[i, 2] + rt[2, 2] * transfer[i, 3]
         # m = R A, then the six entries of m R^T; A = [4 7 8; 7 5 9; 8 9 6]
         for r in range(3):
-            m[r, 0] = rt[r, 0] * t[4] + rt[r, 1] * t[7] + rt[r, 2] * t[8]
-            m[r, 1] = rt[r, 0] * t[7] + rt[r, 1] * t[5] + rt[r, 2] * t[9]
-            m[r, 2] = rt[r, 0] * t[8] + rt[r, 1] * t[9] + rt[r, 2] * t[6]
+            m[r, 0] = rt[r, 0] * transfer[i, 4] + rt[r, 1] * transfer[i, 7] + rt[r, 2] * transfer[i, 8]
+            m[r, 1] = rt[r, 0] * transfer[i, 7] + rt[r, 1] * transfer[i, 5] + rt[r, 2] * transfer[i, 9]
+            m[r, 2] = rt[r, 0] * transfer[i, 8] + rt[r, 1] * transfer[i, 9] + rt[r, 2] * transfer[i, 6]
         xx = m[0, 0] * rt[0, 0] + m[0, 1] * rt[0, 1] + m[0, 2] * rt[0, 2]
         yy = m[1, 0] * rt[1, 0] + m[1, 1] * rt[1, 1] + m[1, 2] * rt[1, 2]
         zz = m[2, 0] * rt[2, 0] + m[2, 1] * rt[2, 1] + m[2, 2] * rt[2, 2]
@@ -133,7 +157,8 @@ def shade(
         nz = ONE - 2 * (ax * ax + ay * ay)
         nv, ev, f0, alpha, edge = ONE, ZERO, ZERO, ONE, ZERO
         ex = ey = ez = ZERO
-        open_share = min(max(t[0] * F(3.5449077), ZERO), ONE)  # share of the cosine lobe that sees the sky
+        open_share = min(max(t0 * F(3.5449077), ZERO), ONE)  # share of the cosine lobe that sees the sky
+        shiny = gloss[i] < matt
         if shiny:
             row = gloss[i]
             f0, alpha = sheen[row, 0], sheen[row, 1] * sheen[row, 1]
@@ -159,13 +184,27 @@ def shade(
             g = ev * open_share
             p00, p01 = (ONE - fu) * (ONE - fv) * g, fu * (ONE - fv) * g
             p10, p11 = (ONE - fu) * fv * g, fu * fv * g
-            top, low = lobes[row, v], lobes[row, v + 1]
-            r0 = p00 * top[u0, 0] + p01 * top[u1, 0] + p10 * low[u0, 0] + p11 * low[u1, 0]
-            r1 = p00 * top[u0, 1] + p01 * top[u1, 1] + p10 * low[u0, 1] + p11 * low[u1, 1]
-            r2 = p00 * top[u0, 2] + p01 * top[u1, 2] + p10 * low[u0, 2] + p11 * low[u1, 2]
+            r0 = (
+                p00 * lobes[row, v, u0, 0]
+                + p01 * lobes[row, v, u1, 0]
+                + p10 * lobes[row, v + 1, u0, 0]
+                + p11 * lobes[row, v + 1, u1, 0]
+            )
+            r1 = (
+                p00 * lobes[row, v, u0, 1]
+                + p01 * lobes[row, v, u1, 1]
+                + p10 * lobes[row, v + 1, u0, 1]
+                + p11 * lobes[row, v + 1, u1, 1]
+            )
+            r2 = (
+                p00 * lobes[row, v, u0, 2]
+                + p01 * lobes[row, v, u1, 2]
+                + p10 * lobes[row, v + 1, u0, 2]
+                + p11 * lobes[row, v + 1, u1, 2]
+            )
         keep = ONE - ev
         for c in range(3):
-            e = t[0] * light[0, c] + vx * light[1, c] + vy * light[2, c] + vz * light[3, c]
+            e = t0 * light[0, c] + vx * light[1, c] + vy * light[2, c] + vz * light[3, c]
             e += xx * light[4, c] + yy * light[5, c] + zz * light[6, c]
             e += 2 * (xy * light[7, c] + xz * light[8, c] + yz * light[9, c])
             e = min(max(e, ZERO), ceiling[c] * open_share) * keep * albedo[i, c]

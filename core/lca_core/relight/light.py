@@ -17,14 +17,14 @@ from lca_core.relight.environment import Environment, Lamp, directions, sh_basis
 
 BANDS = np.array([np.pi] + [2 * np.pi / 3] * 3 + [np.pi / 4] * 5)
 """Cosine-lobe coefficients per harmonic (Ramamoorthi and Hanrahan 2001)."""
-ROUGHNESS = (0.2, 0.5, 0.8)
-"""Roughness (GGX alpha = roughness squared) of eyes, skin and hair, cloth."""
+ROUGHNESS = (0.2, 0.5)
+"""Roughness (GGX alpha = roughness squared) of eyes, of skin and hair."""
 LOBE_HEIGHT = 16
 
 
 @dataclass(frozen=True)
 class Illumination:
-    """``sh`` (9,3) radiance coefficients; ``lamps``; ``lobes`` (3,16,32,3) the picture blurred by each of
+    """``sh`` (9,3) radiance coefficients; ``lamps``; ``lobes`` (2,16,32,3) the picture blurred by each of
     :data:`ROUGHNESS`, None where highlights were not asked for; ``ceiling`` (3,) the most that the ``sh``
     part may leave on white."""
 
@@ -81,7 +81,7 @@ def _ceiling(radiance: NDArray) -> NDArray[np.float64]:
 
 @cache
 def _kernels(height: int) -> NDArray[np.float32]:
-    """(3, outputs, texels) GGX weights around each output direction, rows sum to 1 (view along the normal, as
+    """(2, outputs, texels) GGX weights around each output direction, rows sum to 1 (view along the normal, as
     in Karis 2013)."""
     d, area = directions(height)
     out, _ = directions(LOBE_HEIGHT)

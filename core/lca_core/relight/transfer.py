@@ -25,8 +25,9 @@ SOLID = 0.3
 
 def normals_of(quats: NDArray) -> NDArray[np.float32]:
     """The z axes (N,3) of unit wxyz quaternions: Gaussians lie flat on the surface."""
-    w, x, y, z = np.asarray(quats, np.float64).T
-    return np.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], 1).astype(np.float32)
+    out = np.empty((len(quats), 3), np.float32)
+    _shade.axes(np.ascontiguousarray(quats, np.float32), out)
+    return out
 
 
 def sphere(count: int) -> NDArray[np.float64]:
@@ -48,9 +49,9 @@ def seen_from(
     across = np.cross([0.0, 1.0, 0.0] if abs(towards[1]) < 0.9 else [1.0, 0.0, 0.0], towards)
     across /= np.linalg.norm(across)
     frame = np.stack([across, np.cross(towards, across), towards]).astype(np.float32)
-    flat = points @ frame[:2].T
-    low = flat.min(0) - 2 * cell
-    size = np.minimum(np.ceil((flat.max(0) + 2 * cell - low) / cell).astype(int), 2048)
+    reach = _shade.extent(points, frame)
+    low = reach[:2] - np.float32(2 * cell)
+    size = np.minimum(np.ceil((reach[2:] - low) / cell).astype(int) + 2, 2048)
     grid = np.full((size[1], size[0]), -np.inf, np.float32)
     _shade.depth_map(points, np.asarray(opacities) > SOLID, frame, low, np.float32(cell), grid)
     out = np.empty(len(points), np.float32)
