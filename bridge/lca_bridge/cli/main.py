@@ -114,6 +114,10 @@ def build_parser() -> argparse.ArgumentParser:
     undelete = add("undelete", "bring a deleted avatar back", _lazy("avatars", "undelete"), True)
     undelete.add_argument("avatar")
 
+    library = add("library", "export or import all avatars", _lazy("library", "library"), True)
+    library.add_argument("action", choices=["export", "import"])
+    library.add_argument("url", help="folder, or file://, s3://, ... (fsspec)")
+
     render = add("render", "turntable and contact sheets", _lazy("show", "render"), True)
     render.add_argument("avatar", help="avatar name or .lca file")
     render.add_argument("--out", default="pictures", help="folder (%(default)s)")
