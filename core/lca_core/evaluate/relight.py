@@ -155,7 +155,7 @@ def evaluate_person(index: int, options: RelightOptions) -> Outcome:
 
         shown = {"relit": relit, "relit_matched": matched(relit), "colour_transfer": matched(baked),
                  "no_relighting": baked}  # fmt: skip
-        row: dict[str, float] = {
+        row: dict[str, Any] = {
             name: round(float(-10 * np.log10(np.square(image[both] - real[both]).mean())), 3)
             for name, image in shown.items()
         }
