@@ -1,7 +1,7 @@
 """``lca library export|import URL``: a whole avatar library as files, in a folder or an object store.
 
-One ``library.json`` (names, labels, hashes), written last, and one ``HASH.lca`` per package, so an export that
-is repeated sends only what is new, and an import can be repeated safely. URLs are fsspec's: ``file://``,
+One ``library.json`` (names, labels, hashes), written last, and one ``HASH.lca`` per package, so an export
+that is repeated sends only what is new, and an import can be repeated safely. URLs are fsspec's: ``file://``,
 ``s3://``, ...
 """
 
