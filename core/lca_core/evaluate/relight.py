@@ -153,8 +153,8 @@ def evaluate_person(index: int, options: RelightOptions) -> Outcome:
             gain = (x[both] * y[both]).sum(0) / np.maximum((x[both] ** 2).sum(0), 1e-9)
             return to_srgb(np.clip(x * gain, 0, 1))
 
-        shown: dict[str, Any] = {"relit": relit, "relit_matched": matched(relit), "colour_transfer": matched(baked),
-                 "no_relighting": baked}  # fmt: skip
+        shown: dict[str, Any] = {"relit": relit, "relit_matched": matched(relit),
+                                 "colour_transfer": matched(baked), "no_relighting": baked}  # fmt: skip
         row = {
             name: round(float(-10 * np.log10(np.square(image[both] - real[both]).mean())), 3)
             for name, image in shown.items()
