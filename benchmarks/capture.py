@@ -90,14 +90,27 @@ class StageClock:
     def __call__(self, stage: str, fraction: float, message: str) -> None:
         self.began.setdefault(stage, time.process_time())
 
+    @property
+    def fit_seconds(self) -> float:
+        """CPU seconds from the start of the fit to the start of the expressions."""
+        return self.began["expression"] - self.began["fit"]
+
+
+def photo_fit_seconds(folder: Path) -> float | None:
+    """CPU seconds of the fit to eight photos of one person, or None when it does not use eight."""
+    clock = StageClock()
+    capture = capture_clip(folder, max_references=FITTED, report=clock)
+    return clock.fit_seconds if len(capture.frames) == FITTED else None
+
 
 def real_clip(path: Path, fit_seconds: list[float]) -> dict[str, Any]:
-    """Fit quality and detection rates of one clip; appends the CPU seconds of its eight-frame fit."""
+    """Fit quality and detection rates of one clip; appends the CPU seconds of its fit if that used eight
+    frames."""
     clock, start = StageClock(), time.process_time()
     capture = capture_clip(path, max_references=FITTED, report=clock)
     seconds = time.process_time() - start
     if len(capture.frames) == FITTED:
-        fit_seconds.append(clock.began["expression"] - clock.began["fit"])
+        fit_seconds.append(clock.fit_seconds)
     out: dict[str, Any] = {
         "clip": path.name,
         "frames": capture.frame_index.tolist(),
@@ -216,13 +229,18 @@ def measure(media: Path | None, people: int = 4) -> dict[str, Any]:
         for row in rows:
             for got, want in zip(row["hands"], PROTOTYPE_HANDS.get(row["clip"], ()), strict=False):
                 found = [found[0] + min(got, want), found[1] + want]
+        # Clips may be told with fewer frames; the eight photos of a turnaround are all used.
+        for person in sorted((media or Path()).glob("turnaround/*")):
+            if seconds or (fitted := photo_fit_seconds(person)) is None:
+                continue
+            seconds.append(fitted)
         faces = np.sum([row["faces_of_frontal"] for row in rows], axis=0)
         facts |= {
             "clips": rows,
             "reprojection_percent_median": float(np.median([r["reprojection_percent"] for r in rows])),
             "clothed_iou_median": float(np.median([r["clothed_iou"] for r in rows])),
             "body_iou_median": float(np.median([r["body_iou"] for r in rows])),
-            "fit_cpu_s_8_frames": round(float(np.median(seconds)), 1),
+            "fit_cpu_s_8_frames": round(float(np.median(seconds)), 1) if seconds else None,
             "hands_found": round(found[0] / found[1], 3) if found[1] else None,
             "face_found": round(float(faces[0] / max(faces[1], 1)), 3),
         }
@@ -241,7 +259,7 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(1)
     facts = measure(args.media if args.media.is_dir() else None, args.people)
-    text = json.dumps(facts, indent=1)
+    text = json.dumps(facts, indent=1, allow_nan=False)
     if args.json not in (None, "-"):
         Path(args.json).write_text(text + "\n", encoding="utf-8")
     elif args.json:

@@ -17,7 +17,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lca_core/model": {"model", "body"},
     "lca_core/splat": {"splat"},
     "lca_core/data": {"data", "body"},
-    "lca_core/avatar": {"avatar", "body", "splat", "model", "capture", "progress"},
+    "lca_core/relight": {"relight", "splat"},
+    "lca_core/avatar": {"avatar", "body", "splat", "relight", "model", "capture", "progress"},
     "lca_core/train": {"train", "model", "data", "splat", "body"},
 }
 """Core rooms -> core rooms they may import (docs/architecture.md)."""
