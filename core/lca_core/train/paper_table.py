@@ -227,10 +227,15 @@ def markdown(report: dict[str, Any]) -> str:
         told = " / ".join("-" if v is None else f"{v:.3f}" for v in paper.values()) if paper else "unknown"
         cells = [f"{row[s]['psnr']:.2f}" for s in SETS] + [f"{row[s]['face']:.2f}" for s in SETS]
         lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + f" | {told} |")
+    spread = (
+        f"Largest difference between seeds of one cell: {report['seed_spread_db']:.2f} dB."
+        if len(report["seeds"]) > 1
+        else "One seed only: the spread between seeds is unknown, so no verdict below is firm."
+    )
     lines += [
         "",
-        f"Largest difference between seeds of one cell: {report['seed_spread_db']:.2f} dB. A claim counts as "
-        "reproduced when the 95 % interval over people excludes zero and the mean exceeds that spread.",
+        f"{spread} A claim counts as reproduced when the 95 % interval over people excludes zero and the mean "
+        "exceeds that spread.",
         "",
         "| claim | difference (dB) | 95 % interval | verdict |",
         "|---|---|---|---|",
