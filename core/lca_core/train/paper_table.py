@@ -234,8 +234,8 @@ def markdown(report: dict[str, Any]) -> str:
     )
     lines += [
         "",
-        f"{spread} A claim counts as reproduced when the 95 % interval over people excludes zero and the mean "
-        "exceeds that spread.",
+        f"{spread} A claim counts as reproduced when the 95 % interval over people excludes zero and the "
+        "mean exceeds that spread.",
         "",
         "| claim | difference (dB) | 95 % interval | verdict |",
         "|---|---|---|---|",
