@@ -19,6 +19,7 @@ from lca.errors import InvalidInputError
 from lca_core.avatar.avatar import Avatar, Canonical, Skinning, WeightsInfo
 from lca_core.avatar.bake import bake
 from lca_core.avatar.correctives import distill
+from lca_core.avatar.garment import dressed_proxy, garment_facts, still
 from lca_core.avatar.light import photo_pose, with_light_transfer
 from lca_core.avatar.live import NetworkCorrection
 from lca_core.avatar.proxy import build_proxy
@@ -57,6 +58,8 @@ class CreateOptions:
         refine_seconds: time for a fit to the reference frames afterwards, 2 to 900; 0 leaves it out. A fit
             that
             makes a kept-back frame worse is thrown away (``lca_core.avatar.refine``).
+        loose_garments: look for a skirt or dress and give it a surface and skin weights of its own
+            (docs/loose-garments.md); tight clothes are untouched either way.
     """
 
     weights: str = "lca-xs"
@@ -66,6 +69,7 @@ class CreateOptions:
     height_m: float | None = None
     inputs_licence: str = "unspecified"
     refine_seconds: float = 0.0
+    loose_garments: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_references <= 8:
@@ -145,6 +149,7 @@ def create_avatar(
         model,
         references,
         options.texture_size,
+        loose=options.loose_garments,
         report=lambda fraction, message: steps.report("encode", fraction, message),
     )
     correction = NetworkCorrection(
@@ -154,6 +159,8 @@ def create_avatar(
     correctives = distill(
         correction, seed=seed, report=lambda fraction: steps.report("correctives", fraction)
     )
+    if made.loose is not None:
+        still(correctives, made.loose)
     steps.report("proxy", 0.0, "baking the proxy mesh")
     body = model.template.body
     assert isinstance(body, BodyModel)
@@ -174,7 +181,7 @@ def create_avatar(
         correctives=correctives,
         network={"identity_map": made.identity_map.astype(np.float16)},
         relight=lambert_transfer(made.albedo, canonical.quats),
-        proxy=build_proxy(body, rest[0].numpy(), canonical, _texture(made)),
+        proxy=dressed_proxy(build_proxy(body, rest[0].numpy(), canonical, _texture(made)), made.loose),
         thumbnail=np.zeros((1, 1, 3), np.uint8),
         provenance={
             "seed": seed,
@@ -182,6 +189,7 @@ def create_avatar(
             "capture_metrics": {k: _plain(v) for k, v in capture.metrics.items()},
             "capture_notes": list(capture.notes),
             "copied_colour_share": round(float(1.0 - made.blend.mean()), 4),
+            "loose_garment": garment_facts(made.loose),
         },
     )
     avatar = with_light_transfer(avatar, photo_pose(capture.pose), 1 - made.blend)

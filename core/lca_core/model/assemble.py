@@ -26,6 +26,7 @@ from lca_core.model.network import CanonicalMaps, LCAModel
 from lca_core.model.references import References
 from lca_core.model.resample import MapSampler
 from lca_core.model.skinning import residual_weights
+from lca_core.model.skirt import Dressing, dress
 from lca_core.model.strain import Strain
 
 TANGENTIAL = 0.70
@@ -36,6 +37,7 @@ MIN_OPACITY = 0.08
 SEEN = 0.05
 """Trust above which a Gaussian counts as seen."""
 EYE_OPACITY = 0.98
+CLOTH_OPACITY = 0.98
 BROW = 0.6
 """Brightness over that of the skin around the eyes below which a place is hair and is not continued."""
 
@@ -51,6 +53,7 @@ class CanonicalGaussians:
         joints m.
         blend (N,): share of predicted colour, 0 = copied from the photographs.
         identity_map (I,U,U): what the correction branch needs, with ``betas`` (50,).
+        loose: the skirt or dress that was found, None for tight clothes; its Gaussians lie on it.
     """
 
     means: NDArray[np.float32]
@@ -66,6 +69,7 @@ class CanonicalGaussians:
     blend: NDArray[np.float32]
     betas: NDArray[np.float32]
     identity_map: NDArray[np.float32]
+    loose: Dressing | None = None
 
 
 def resize_valid(maps: Tensor, valid: Tensor, size: int) -> Tensor:
@@ -93,6 +97,7 @@ def canonical_gaussians(
     texture_size: int = 256,
     passes: int = 2,
     report: Callable[[float, str], None] | None = None,
+    loose: bool = True,
 ) -> CanonicalGaussians:
     """Create a person.
 
@@ -100,7 +105,7 @@ def canonical_gaussians(
         refs: B = 1 with the original frames in ``sources`` (see ``prepare_references``).
         texture_size: side of the body's Gaussian grid; face, hands and eyes are finer. 256 gives about
         60,000. passes: 2 projects the dressed surface; 1 only the body. report: called with (fraction,
-        message).
+        message). loose: look for a skirt or dress (``lca_core.model.skirt``).
 
     Raises:
         InvalidInputError: several people, or a size smaller than half the network's grid.
@@ -134,7 +139,9 @@ def canonical_gaussians(
         at = at_samples(maps, MapSampler(coarse, samples), samples)
         guard = EyeGuard(samples)
         solid = (at.offset * (at.opacity > 0.5)).numpy()
-        seen = sample_points(samples, refs, 0, solid, depth_size=384, by_part=True, guard=guard)
+        worn = dress(samples, refs) if loose else None
+        places = samples if worn is None else worn.samples
+        seen = sample_points(places, refs, 0, solid, depth_size=384, by_part=True, guard=guard)
         colors, blend = blend_colors(at, seen, samples, texture_size)
         colors, blend = _eyes(colors, blend, seen, samples, guard)
         tell(0.9, "placing Gaussians")
@@ -142,6 +149,15 @@ def canonical_gaussians(
         spacing = torch.from_numpy(samples.spacing(refs.betas[0].detach().cpu().float()))
         means, quats, scales = place(position, frame, spacing, at.offset, at.quat, at.log_scale)
         weights = residual_weights(torch.from_numpy(samples.weights), at.skin)
+        if worn is not None:
+            on, where = worn.points, torch.from_numpy(worn.points.where)
+            size = spacing[where].mean(1, keepdim=True)
+            wider = torch.from_numpy(on.wider)[:, None]
+            flat = torch.cat([size * wider, size, size * (THICKNESS / TANGENTIAL)], 1) * TANGENTIAL
+            means[where], scales[where] = torch.from_numpy(on.means), flat
+            quats[where] = matrix_to_quaternion(torch.from_numpy(on.frames))
+            weights[where] = torch.from_numpy(worn.weights)
+            at.opacity[where] = CLOTH_OPACITY
         keep = at.opacity[:, 0] > MIN_OPACITY
 
         def out(x: Tensor) -> NDArray[np.float32]:
@@ -162,6 +178,7 @@ def canonical_gaussians(
             blend=out(blend[:, 0]),
             betas=refs.betas[0].cpu().numpy().astype(np.float32),
             identity_map=identity.identity_map[0].float().cpu().numpy(),
+            loose=None if worn is None else worn.kept(keep.cpu().numpy()),
         )
 
 
