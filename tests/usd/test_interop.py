@@ -13,7 +13,11 @@ import numpy as np
 import pytest
 from pxr import Usd, UsdSkel
 
+from lca.errors import InvalidInputError
 from lca_usd import contract, export_shot, export_usd
+from lca_usd.asset import load_asset
+from lca_usd.motion import read_motion
+from lca_usd.posed import posed_splats
 
 BODY, PROXY = "/Avatar/Geom/Splats/body", "/Avatar/Geom/Proxy"
 
@@ -69,6 +73,57 @@ def test_blender_imports_rig_shapes_texture_and_points(template: Path, tmp_path:
     wanted = {"rotation": "QUATERNION", "scale": "FLOAT_VECTOR", "radiance:base": "FLOAT_COLOR"}
     for name, kind in wanted.items():
         assert found["points"][name] == [kind, 4000]
+
+
+POINTS = """
+import json, sys
+import bpy
+import numpy as np
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.wm.usd_import(filepath=sys.argv[1])
+cloud = next(o for o in bpy.data.objects if o.type == "POINTCLOUD")
+out = {}
+for frame in (2, 9):
+    bpy.context.scene.frame_set(frame)
+    data = cloud.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    world = np.array(cloud.matrix_world)
+    for name, width in (("position", 3), ("rotation", 4)):
+        values = np.empty(len(data.points) * width, np.float32)
+        data.attributes[name].data.foreach_get("vector" if width == 3 else "value", values)
+        out[f"{name}{frame}"] = values.reshape(-1, width)
+    out[f"position{frame}"] = out[f"position{frame}"] @ world[:3, :3].T + world[:3, 3]
+np.savez(sys.argv[2], **out)
+"""
+
+
+@pytest.mark.bpy
+def test_blender_plays_the_splats_of_a_shot_as_points(template: Path, moves: Any, tmp_path: Path) -> None:
+    pytest.importorskip("bpy")
+    export_shot(template, moves, tmp_path / "s.usdz", preset="blender")
+    done = subprocess.run(
+        [sys.executable, "-c", POINTS, str(tmp_path / "s.usdz"), str(tmp_path / "seen.npz")],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert (tmp_path / "seen.npz").is_file(), done.stderr[-2000:]
+    seen = np.load(tmp_path / "seen.npz")
+    asset = load_asset(template)
+    for frame, posed in enumerate(posed_splats(asset, read_motion(moves))):
+        if frame in (2, 9):
+            x, y, z = posed.means.T
+            assert np.abs(seen[f"position{frame}"] - np.stack([x, -z, y], 1)).max() < 1e-4
+            turn = np.abs(np.einsum("nc,nc->n", seen[f"rotation{frame}"], posed.quats))
+            assert turn.min() > 1 - 1e-4
+    assert np.abs(seen["position2"] - seen["position9"]).max() > 0.05
+
+
+def test_points_of_a_long_shot_are_refused_in_words(plain: Any, moves: Any, tmp_path: Path) -> None:
+    long = type(moves)(
+        30.0,
+        *(np.repeat(a, 30, 0) for a in (moves.translation, moves.joint_rotations, moves.arkit, moves.gaze)),
+    )
+    with pytest.raises(InvalidInputError, match="at most 300"):
+        export_shot(plain.path, long, tmp_path / "s.usdz", preset="blender")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.bpy

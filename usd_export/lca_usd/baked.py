@@ -15,12 +15,12 @@ from pxr import Sdf, Usd, UsdGeom
 
 from lca.errors import InvalidInputError
 from lca_bridge.wire.package import AvatarPackage
-from lca_bridge.wire.skin import BakedRig
 from lca_usd import arrays
 from lca_usd.asset import Asset, load_asset
 from lca_usd.export import ExportReport, quantisation, validated
 from lca_usd.files import staging
 from lca_usd.motion import Clip, MotionLike, read_motion
+from lca_usd.posed import posed_splats
 from lca_usd.splats import HALF, define_rigid_splats, splat_bounds
 from lca_usd.stage import author_stage_metadata
 
@@ -79,20 +79,16 @@ def export_baked(
 
 
 def _write_clips(asset: Asset, clip: Clip, work: Path, folder: str) -> dict[str, int]:
-    rig, order = BakedRig(asset.package), asset.splats.source
     files = {}
-    for frame in range(len(clip)):
-        posed = rig.pose(
-            clip.joint_rotations[frame], clip.translation[frame], clip.arkit[frame], clip.gaze[frame]
-        )
+    for frame, posed in enumerate(posed_splats(asset, clip)):
         name = f"{folder}/splat.{frame:04d}.usdc"
         layer = Sdf.Layer.CreateNew(str(work / name))
         stage = Usd.Stage.Open(layer)
         prim = stage.OverridePrim(BODY)
         # Sizes stay those of the asset, as halfs; the box holds them and those of the frame.
-        sizes = np.maximum(posed.scales[order], asset.splats.scales * (1 + 2.0**-10))
-        low, high = splat_bounds(posed.means[order], sizes)
-        for attribute, kind, value in _moving(posed.means[order], posed.quats[order], low, high):
+        sizes = np.maximum(posed.scales, asset.splats.scales * (1 + 2.0**-10))
+        low, high = splat_bounds(posed.means, sizes)
+        for attribute, kind, value in _moving(posed.means, posed.quats, low, high):
             prim.CreateAttribute(attribute, kind, False).Set(value, frame)
         layer.Save()
         files[name] = (work / name).stat().st_size

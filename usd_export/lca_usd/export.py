@@ -23,10 +23,11 @@ from lca_usd import skeleton, transport
 from lca_usd.asset import Asset, load_asset, without_splats
 from lca_usd.files import staging, write_usdz
 from lca_usd.lod import with_levels
-from lca_usd.motion import MotionLike, SkelFrames, read_motion, rest_clip, skel_frames
+from lca_usd.motion import Clip, MotionLike, SkelFrames, read_motion, rest_clip, skel_frames
+from lca_usd.posed import posed_splats
 from lca_usd.rules import SplatPrim, posed_gap, spread
 from lca_usd.sidecar import SideCar, write_sidecars
-from lca_usd.splats import BODY, FLOAT, GROUP, Precision
+from lca_usd.splats import BODY, FLOAT, GROUP, POINTS, Precision, author_posed_points
 from lca_usd.stage import (
     ROOT,
     VARIANT_SET,
@@ -56,6 +57,8 @@ web: the least a browser needs."""
 
 TEXTURE = "proxy.png"
 MARGIN_ROUNDS, MARGIN_FRAMES = 4, 96
+MAX_POINT_FRAMES = 300
+"""28 bytes for every point and frame: 500 MB for 60,000 points."""
 
 
 class UsdInvalidError(LcaError):
@@ -194,8 +197,13 @@ def export_shot(
     layout = _layout(preset, representation)
     clip = read_motion(motion)
     asset = _fitting(load_asset(package, pose_shapes=pose_shapes), layout)
+    if POINTS in layout.groups and len(clip) > MAX_POINT_FRAMES:
+        raise InvalidInputError(
+            f"The motion has {len(clip)} frames. Preset {preset} writes every splat of every frame, at most "
+            f"{MAX_POINT_FRAMES} of them: cut the motion, or take another preset."
+        )
     frames = skel_frames(asset, clip)
-    layout = replace(layout, margin=_margin_for(asset, layout, frames))
+    layout = replace(layout, margin=_margin_for(asset, layout, frames), skinned_points=False)
     with staging(target) as work:
         sidecars = write_sidecars(asset.splats, layout.sidecars, work, _stem(target))
         # Inside a package names are fixed, so that its bytes do not depend on what it is called.
@@ -204,7 +212,7 @@ def export_shot(
         crate = work / f"{stem}.usdc"
         files = _write_crate(asset, layout, crate, "textures" if packed else f"{stem}_textures", sidecars)
         shot = work / ("shot.usdc" if packed else target.name)
-        _write_shot(asset, layout, frames, clip.fps, crate.name, shot)
+        _write_shot(asset, layout, frames, clip, crate.name, shot)
         shot_bytes = shot.stat().st_size
         files = {shot.name: shot_bytes, **files}
         if packed:
@@ -265,16 +273,18 @@ def _mesh_bytes(asset: Asset, layout: Layout, files: dict[str, int], work: Path)
 
 
 def _write_shot(
-    asset: Asset, layout: Layout, frames: SkelFrames, fps: float, avatar: str, path: Path
+    asset: Asset, layout: Layout, frames: SkelFrames, clip: Clip, avatar: str, path: Path
 ) -> None:
     stage = Usd.Stage.CreateNew(str(path))
-    author_stage_metadata(stage, asset, fps)
+    author_stage_metadata(stage, asset, clip.fps)
     stage.SetStartTimeCode(0)
     stage.SetEndTimeCode(len(frames) - 1)
     root = stage.DefinePrim(ROOT)
     root.GetReferences().AddReference(f"./{avatar}")
     stage.SetDefaultPrim(root)
     skeleton.author_samples(UsdSkel.Animation(stage.OverridePrim(skeleton.ANIMATION)), frames)
+    if POINTS in layout.groups:
+        author_posed_points(stage.OverridePrim(POINTS), posed_splats(asset, clip))
     if len(layout.representations) == 1:
         _author_extent_samples(root, len(frames))
     else:

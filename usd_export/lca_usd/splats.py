@@ -7,6 +7,7 @@ Positions stay float: halfs at 1-2 m from the origin cost 28 dB.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pxr import Sdf, Usd, UsdGeom
 
+from lca_bridge.wire.skin import PosedSplats
 from lca_usd import arrays, skeleton
 from lca_usd.asset import Splats
 
@@ -167,7 +169,7 @@ def _author_extra_deltas(
             attribute.Set(convert(values))
 
 
-def define_points(stage: Usd.Stage, splats: Splats) -> UsdGeom.Points:
+def define_points(stage: Usd.Stage, splats: Splats, skinned: bool = True) -> UsdGeom.Points:
     """The fallback for importers without ParticleField: Points whose primvars carry Blender's native splat
     names.
 
@@ -193,6 +195,21 @@ def define_points(stage: Usd.Stage, splats: Splats) -> UsdGeom.Points:
     points.CreateDisplayColorPrimvar(UsdGeom.Tokens.vertex).Set(
         arrays.vec3f(np.clip(0.5 + SH_C0 * splats.sh[:, 0], 0.0, 1.0))
     )
-    skeleton.bind(points.GetPrim(), splats.joint_indices, splats.joint_weights)
+    if skinned:
+        skeleton.bind(points.GetPrim(), splats.joint_indices, splats.joint_weights)
     points.CreateExtentAttr(UsdGeom.Boundable.ComputeExtentFromPlugins(points, Usd.TimeCode.Default()))
     return points
+
+
+def author_posed_points(prim: Usd.Prim, frames: Iterable[PosedSplats]) -> None:
+    """Time samples 0..T-1 of the unskinned Points fallback, places and rotations, which Blender plays."""
+    types = Sdf.ValueTypeNames
+    points = prim.CreateAttribute("points", types.Point3fArray, False)
+    extent = prim.CreateAttribute("extent", types.Float3Array, False)
+    rotation = prim.CreateAttribute("primvars:rotation", types.QuatfArray, False)
+    for frame, posed in enumerate(frames):
+        radius = posed.scales.max(axis=1, keepdims=True)
+        points.Set(arrays.vec3f(posed.means), frame)
+        rotation.Set(arrays.quatf(posed.quats), frame)
+        low, high = (posed.means - radius).min(axis=0), (posed.means + radius).max(axis=0)
+        extent.Set(arrays.bounds(low, high), frame)

@@ -45,6 +45,8 @@ class Layout:
         precision: half or float twins of the splats.
         splat_deltas: shapes also carry what they do to orientation, size and colour (20 bytes a row).
         margin: metres by which the splats' bind extent exceeds their 3 sigma box.
+        skinned_points: the Points fallback follows the skeleton; False where a shot poses it frame by frame,
+            so that no reader poses it twice.
         lods: splats are sorted by level of detail and the coarser levels are written as prims of their own,
             in a variant set ``lod`` (31 % more splat data).
         sidecars: kinds of :data:`lca_usd.sidecar.SUFFIXES` written beside the file.
@@ -54,6 +56,7 @@ class Layout:
     precision: splats.Precision = splats.HALF
     margin: float = splats.EXTENT_MARGIN
     splat_deltas: bool = True
+    skinned_points: bool = True
     lods: bool = False
     sidecars: tuple[str, ...] = ()
 
@@ -93,7 +96,7 @@ def build_stage(
     if splats.GROUP in layout.groups:
         _define_splats(stage, root, asset, layout)
     if splats.POINTS in layout.groups:
-        splats.define_points(stage, asset.splats)
+        splats.define_points(stage, asset.splats, layout.skinned_points)
     if proxy.PROXY in layout.groups and asset.mesh is not None:
         proxy.define_proxy(stage, asset.mesh, texture)
     _author_variants(stage, root, layout)
