@@ -34,6 +34,12 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     relight = kinds.add_parser("relight", help="held-out synthetic people in new light")
     relight.add_argument("--people", type=int, default=3, help="people (%(default)s)")
     relight.add_argument("--lights", type=int, default=4, help="new lights per person (%(default)s)")
+    loose = kinds.add_parser("loose", help="held-out skirts and dresses in held-out strides")
+    loose.add_argument("--people", type=int, default=4, help="people in skirts (%(default)s)")
+    loose.add_argument("--tight", type=int, default=2, help="people in tight clothes (%(default)s)")
+    loose.add_argument("--json", action="store_true", help="print JSON")
+    loose.add_argument("-o", "--out", help="FILE.json, with tables and pictures beside it, or a folder")
+    loose.add_argument("--seed", type=int, default=0)
     for kind in (real, synthetic, relight):
         kind.add_argument("--json", action="store_true", help="print JSON")
         kind.add_argument("-o", "--out", help="FILE.json, with tables and pictures beside it, or a folder")
@@ -45,7 +51,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Run a protocol, print and store its report."""
-    return {"real": _real, "synthetic": _synthetic, "relight": _relight}[args.protocol](args)
+    protocols = {"real": _real, "synthetic": _synthetic, "relight": _relight, "loose": _loose}
+    return protocols[args.protocol](args)
 
 
 def _say(line: str) -> None:
@@ -143,6 +150,26 @@ def _relight(args: argparse.Namespace) -> int:
     print_table(("method", "PSNR"), rows)
     for key in ("relight_gain_psnr", "gain_over_colour_transfer_psnr", "cost_ratio"):
         print(f"{key}: {report[key]}")
+    return 0
+
+
+def _loose(args: argparse.Namespace) -> int:
+    from lca_core.evaluate.loose import LooseEvalOptions, evaluate_loose, markdown
+
+    place = _place(args.out)
+    report, picture = evaluate_loose(LooseEvalOptions(args.people, args.tight, args.seed), _say)
+    if place:
+        from lca_core.evaluate.sheets import save
+
+        place[1].mkdir(parents=True, exist_ok=True)
+        save(picture, place[1] / "loose.jpg")
+        report["pictures"] = ["loose.jpg"]
+        _store(report, place, markdown(report))
+    if args.json:
+        print_json(report)
+        return 0
+    rows = [(key, str(value)) for key, value in report.items() if isinstance(value, int | float)]
+    print_table(("measure", "value"), rows)
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import sys
 from pathlib import Path
 
 from lca_bridge.cli.output import print_json, progress_bar
@@ -26,6 +27,16 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         sub = commands.add_parser(phase, help=helps[phase], description=helps[phase])
         sub.add_argument("--json", action="store_true", help="print JSON")
         add_options(sub, phase)
+    text = "the node deformer of skirts and dresses, on simulated cloth"
+    loose = commands.add_parser("loose", help=text, description=text)
+    loose.add_argument("--json", action="store_true", help="print JSON")
+    loose.add_argument(
+        "--out", type=Path, required=True, help="FILE.safetensors; its card is written beside it"
+    )
+    loose.add_argument("--garments", type=int, default=28, help="garments simulated (%(default)s)")
+    loose.add_argument("--frames", type=int, default=28, help="frames of each (%(default)s)")
+    loose.add_argument("--steps", type=int, default=1500, help="optimisation steps (%(default)s)")
+    loose.add_argument("--seed", type=int, default=0)
     text = "fit the linear correctives of an avatar to the correction branch again"
     distil = commands.add_parser("distill", help=text, description=text)
     distil.add_argument("--json", action="store_true", help="print JSON")
@@ -39,7 +50,20 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 def train(args: argparse.Namespace) -> int:
     """Run one of the subcommands."""
-    return distill(args) if args.what == "distill" else fit(args)
+    return {"distill": distill, "loose": loose}.get(args.what, fit)(args)
+
+
+def loose(args: argparse.Namespace) -> int:
+    """Train the node deformer of loose garments."""
+    from lca_core.train.loose import LooseOptions, train_loose
+
+    options = LooseOptions(args.garments, args.frames, args.steps, seed=args.seed)
+    facts = train_loose(args.out, options, lambda line: print(line, file=sys.stderr, flush=True))
+    if args.json:
+        print_json({"out": str(args.out), **facts})
+    else:
+        print(f"{args.out}: {facts['rms_cm']} cm from the simulation")
+    return 0
 
 
 def fit(args: argparse.Namespace) -> int:
