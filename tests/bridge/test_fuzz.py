@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from lca.errors import Category
+from lca.errors import Category, LcaError
 from lca.v1 import animation_service_pb2 as pb
 from lca.v1 import image_pb2, motion_pb2
 from lca_bridge.client import LcaClient, connect
@@ -72,7 +72,10 @@ def ensure_person(client: LcaClient, package: Path) -> None:
     if not any(avatar.name == "avatars/person" for avatar in client.list_avatars()):
         for job in client.list_jobs():
             client.cancel_job(job.name)
-        client.import_avatar(client.upload(package).name, avatar_id="person")
+        try:
+            client.undelete_avatar("avatars/person")
+        except LcaError:
+            client.import_avatar(client.upload(package).name, avatar_id="person")
 
 
 def resident() -> int:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from lca.errors import InvalidInputError
 from lca_bridge.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from lca_core.avatar import Avatar
 
 FPS = 24.0
@@ -46,7 +47,9 @@ def render_lit(avatar: Avatar, args: argparse.Namespace, out: Path) -> int:
 
     whole = args.rotate == 360.0 and not args.rotate_frames
     frames = args.rotate_frames or (96 if whole else 0)
-    bad = not 0 <= args.rotate_frames <= 2000 or not np.isfinite(args.rotate) or not 0 <= args.exposure < 1e4
+    bad = (
+        not 0 <= args.rotate_frames <= 2000 or not math.isfinite(args.rotate) or not 0 <= args.exposure < 1e4
+    )
     if bad:
         raise InvalidInputError("--rotate-frames is 1 to 2000, --exposure 0 or more.", reason="BAD_LIGHT")
     environment = read_or_made(args.light)
