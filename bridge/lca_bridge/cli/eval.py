@@ -37,6 +37,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     loose = kinds.add_parser("loose", help="held-out skirts and dresses in held-out strides")
     loose.add_argument("--people", type=int, default=4, help="people in skirts (%(default)s)")
     loose.add_argument("--tight", type=int, default=2, help="people in tight clothes (%(default)s)")
+    loose.add_argument("--dir", help="instead: photographs of one person; -o gets walk and leg raise")
     loose.add_argument("--json", action="store_true", help="print JSON")
     loose.add_argument("-o", "--out", help="FILE.json, with tables and pictures beside it, or a folder")
     loose.add_argument("--seed", type=int, default=0)
@@ -154,17 +155,20 @@ def _relight(args: argparse.Namespace) -> int:
 
 
 def _loose(args: argparse.Namespace) -> int:
-    from lca_core.evaluate.loose import LooseEvalOptions, evaluate_loose, markdown
+    from lca_core.evaluate.loose import LooseEvalOptions, evaluate_loose, markdown, real_sheet
 
     place = _place(args.out)
-    report, picture = evaluate_loose(LooseEvalOptions(args.people, args.tight, args.seed), _say)
+    if args.dir:
+        report, picture = real_sheet(Path(args.dir))
+    else:
+        report, picture = evaluate_loose(LooseEvalOptions(args.people, args.tight, args.seed), _say)
     if place:
         from lca_core.evaluate.sheets import save
 
         place[1].mkdir(parents=True, exist_ok=True)
         save(picture, place[1] / "loose.jpg")
         report["pictures"] = ["loose.jpg"]
-        _store(report, place, markdown(report))
+        _store(report, place, "" if args.dir else markdown(report))
     if args.json:
         print_json(report)
         return 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,55 @@ def evaluate_loose(
         "cpu_seconds": round(time.process_time() - start, 1),
     }
     return report, sheet(rows)
+
+
+def walk_and_raise() -> list[tuple[str, Any]]:
+    """Named pose frames: six of a walk, three of a leg raise, a step aside."""
+    from lca_core.avatar.frame import PoseFrame
+    from lca_core.avatar.pictures import STANDING
+    from lca_core.data.motion import set_leg
+
+    def frame(**legs: dict[str, float]) -> PoseFrame:
+        pose = PoseFrame.posed(STANDING)
+        joints = np.array(pose.joint_rotations, np.float64)
+        for side, values in legs.items():
+            set_leg(joints, side, **values)
+        return PoseFrame(joint_rotations=joints.astype(np.float32))
+
+    out = [("stand", frame())]
+    for k in range(6):
+        phase = 2 * np.pi * k / 6
+        legs = {}
+        for side, p in (("left", phase), ("right", phase + np.pi)):
+            legs[side] = {"hip": 0.08 + 0.5 * np.cos(p), "knee": 0.1 + 0.8 * max(np.sin(p + np.pi), 0.0)}
+        out.append((f"walk {k + 1}", frame(**legs)))
+    for size in (0.4, 0.8, 1.2):
+        out.append((f"raise {size:.1f} rad", frame(left={"hip": size, "knee": size})))
+    out.append(("aside", frame(right={"out": 0.4})))
+    return out
+
+
+def real_sheet(folder: Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+    """A person of a folder of photographs, walking and raising a leg, without and with the extension."""
+    from lca_core.avatar.animate import Animator
+    from lca_core.avatar.create import CreateOptions, create_avatar
+    from lca_core.avatar.pictures import body_view, picture, sheet
+    from lca_core.capture import capture_clip
+
+    capture = capture_clip(folder, max_references=8, seed=0)
+    rows, facts = [], None
+    for name, look in (("without", False), ("with", True)):
+        avatar = create_avatar(capture, name=folder.name, options=CreateOptions(loose_garments=look))
+        facts = avatar.provenance["loose_garment"]
+        animator = Animator(avatar)
+        for yaw in (0.0, 1.1):
+            rows.append(
+                [
+                    (f"{name}: {label}", picture(animator.evaluate(f), body_view(animator, f, yaw, 260, 150)))
+                    for label, f in walk_and_raise()
+                ]
+            )
+    return {"found": facts is not None, "garment": facts}, sheet(rows)
 
 
 def markdown(report: dict[str, Any]) -> str:
