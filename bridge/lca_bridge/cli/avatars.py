@@ -42,6 +42,9 @@ def create(args: argparse.Namespace) -> int:
             with suppress(LcaError):
                 client.cancel_job(job.name)
                 client.wait_job(job.name)  # a private service must not end before its job has
+            # A cancelled job keeps its clips to be resumed; whoever pressed Ctrl-C wants nothing kept.
+            with suppress(LcaError):
+                client.delete_job(job.name)
             raise
         avatar = client.get_avatar(result)
         saved = client.download(avatar.name, args.out) if args.out else None
