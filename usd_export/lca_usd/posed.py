@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from lca_bridge.wire.skin import BakedRig, PosedSplats
 from lca_usd.asset import Asset
 from lca_usd.motion import Clip
@@ -19,7 +17,9 @@ def posed_splats(asset: Asset, clip: Clip) -> Iterator[PosedSplats]:
             clip.joint_rotations[frame], clip.translation[frame], clip.arkit[frame], clip.gaze[frame]
         )
         yield PosedSplats(
-            *(np.ascontiguousarray(v[order]) for v in (posed.means, posed.quats, posed.scales)),
+            posed.means[order],
+            posed.quats[order],
+            posed.scales[order],
             posed.opacities[order],
             posed.sh[order],
         )
