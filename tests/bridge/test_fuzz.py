@@ -6,7 +6,6 @@ A sample runs always; ``-m faults`` sends 10,000 messages to each method.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from lca_bridge.server.config import Limits, ServerConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bridge_fuzzing import Fuzzer, Method, methods
+from service_processes import resident
 
 METHODS = methods()
 DOCUMENTED = {category.value for category in Category} - {"INTERNAL"}
@@ -76,11 +76,6 @@ def ensure_person(client: LcaClient, package: Path) -> None:
             client.undelete_avatar("avatars/person")
         except LcaError:
             client.import_avatar(client.upload(package).name, avatar_id="person")
-
-
-def resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def check(found: grpc.RpcError) -> str:

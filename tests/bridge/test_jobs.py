@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -18,31 +19,10 @@ from lca_bridge.client.client import job_error
 from lca_bridge.server.app import ServiceThread
 from lca_bridge.server.config import ServerConfig
 
+sys.path.insert(0, str(Path(__file__).parent))
+from service_processes import until, workers_below
+
 FINAL = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
-
-
-def workers_below(folder: Path) -> list[int]:
-    """Ids of living processes whose environment names a scratch folder of this service."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                environment = (entry / "environ").read_bytes()
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            except OSError:
-                continue
-            if f"TMPDIR={folder}/tmp/job-".encode() in environment and state != "Z":
-                found.append(int(entry.name))
-    return found
-
-
-def until(condition, seconds: float = 15.0):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
 
 
 def data_folder(service: ServiceThread) -> Path:

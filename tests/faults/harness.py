@@ -10,27 +10,20 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 
 from lca_bridge.client import LcaClient, connect
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "bridge"))
+from service_processes import resident, until, workers_below
+
+__all__ = ["HERE", "ServerProcess", "database_is_sound", "files", "resident", "until"]
+
 HERE = Path(__file__).parent
-T = TypeVar("T")
-
-
-def until(condition: Callable[[], T], seconds: float = 20.0) -> T:
-    """Wait for something true."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
 
 
 class ServerProcess:
@@ -105,20 +98,11 @@ class ServerProcess:
     def rss(self) -> int:
         """Resident bytes of the service process."""
         assert self.process is not None
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return resident(self.process.pid)
 
     def workers(self) -> list[int]:
         """Living processes that work in this service's scratch folders."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError):
-                    ours = f"TMPDIR={self.data}/tmp/job-".encode() in (entry / "environ").read_bytes()
-                    state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-                    if ours and state != "Z":
-                        found.append(int(entry.name))
-        return found
+        return workers_below(self.data)
 
 
 def files(data: Path) -> dict[str, int]:

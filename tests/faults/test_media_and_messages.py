@@ -15,6 +15,7 @@ import grpc
 import numpy as np
 import pytest
 import zstandard
+from harness import resident
 
 from lca.errors import DataLossError, InvalidInputError, LcaError
 from lca.v1 import animation_service_pb2 as pb
@@ -168,12 +169,6 @@ def test_09_a_few_mutated_clips(server, client, clip, tmp_path):
 def test_09_a_thousand_mutated_clips(server, client, clip, tmp_path):
     ends = fuzz_media(server, client, clip, tmp_path, 1000)
     assert ends.get("MEDIA_UNREADABLE", 0) > 50
-
-
-def resident() -> int:
-    import os
-
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_10_compressed_bombs():
