@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import ssl
 import subprocess
+import sys
+import threading
+import time
 
 import pytest
 
@@ -86,3 +90,51 @@ def test_tls_with_and_without_client_certificates(tmp_path):
         pytest.raises(UnavailableError),
     ):
         client.list_avatars()  # no client certificate
+
+
+SILENT_SERVICE = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+import grpc
+
+class Silent(grpc.GenericRpcHandler):
+    def service(self, call):
+        kind = grpc.stream_stream_rpc_method_handler if call.method.endswith("Animate") else None
+        return (kind or grpc.unary_stream_rpc_method_handler)(lambda *_: iter(threading.Event().wait, None))
+
+server = grpc.server(ThreadPoolExecutor(8))
+server.add_generic_rpc_handlers((Silent(),))
+print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+server.start()
+threading.Event().wait()
+"""
+
+
+def test_streams_notice_a_service_that_is_killed_before_its_first_message(tmp_path):
+    """With a retry policy gRPC never ends such calls, so streams must have none."""
+    command = [sys.executable, "-c", SILENT_SERVICE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        client = connect(f"127.0.0.1:{service.stdout.readline().strip()}", wait_seconds=20)
+        calls = {
+            "watch": lambda: next(client.watch_job("jobs/j", patience=0)),
+            "animate": lambda: client.animate("avatars/ada"),
+            "download": lambda: client._append("avatars/ada", "", io.BytesIO(), None),
+        }
+        ends: dict[str, str] = {}
+
+        def wait_for(name: str) -> None:
+            with pytest.raises(UnavailableError) as caught:
+                calls[name]()
+            ends[name] = caught.value.reason
+
+        threads = [threading.Thread(target=wait_for, args=(name,), daemon=True) for name in calls]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        assert ends == {}, "nothing came so far"
+        service.kill()
+        for thread in threads:
+            thread.join(10)
+        assert set(ends) == set(calls)
+        client.close()

@@ -10,30 +10,49 @@ from typing import Any
 import grpc
 
 from lca.errors import NotFoundError, PreconditionError, UnavailableError
+from lca.v1 import (
+    animation_service_pb2,
+    avatar_service_pb2,
+    job_service_pb2,
+    render_service_pb2,
+    system_service_pb2,
+    upload_service_pb2,
+)
 
 MAX_MESSAGE_BYTES = 32 << 20
 
-_RETRY_POLICY = json.dumps(
-    {
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": 4,
-                    "initialBackoff": "0.2s",
-                    "maxBackoff": "2s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ]
+_SERVICES = (avatar_service_pb2, upload_service_pb2, job_service_pb2, animation_service_pb2,
+             render_service_pb2, system_service_pb2)  # fmt: skip
+
+
+def retry_policy() -> str:
+    """gRPC's service config: calls with one request and one answer are repeated while nobody can be reached.
+
+    Never streams: a call that answers with a stream and has a retry policy waits for ever if the service dies
+    before its first message (measured with grpcio 1.85: always; see https://github.com/grpc/grpc/issues/25003).
+    Where a stream broke off only our own code can know how to go on, too.
+    """
+    single = [
+        {"service": service.full_name, "method": method.name}
+        for module in _SERVICES
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+        if not method.client_streaming and not method.server_streaming
+    ]
+    policy = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.2s",
+        "maxBackoff": "2s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
     }
-)
+    return json.dumps({"methodConfig": [{"name": single, "retryPolicy": policy}]})
+
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.service_config", _RETRY_POLICY),
+    ("grpc.service_config", retry_policy()),
     # A frozen service is noticed only with all of these (measured).
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 8_000),

@@ -215,7 +215,7 @@ class LcaClient(TransferCalls, MotionCalls):
                     if event.job.state in FINAL_STATES:
                         return
             except UnavailableError as error:
-                # The deadline is only there because gRPC may miss, very rarely, that a service was killed.
+                # A watch is renewed every minute: a service that is stuck still answers gRPC's pings.
                 if error.reason != "DEADLINE_EXCEEDED" and time.monotonic() - last_answer > patience:
                     raise
             time.sleep(0.3)
