@@ -36,6 +36,10 @@ class Method:
     def name(self) -> str:
         return self.path.rpartition("/")[2]
 
+    @property
+    def service(self) -> str:
+        return self.path.split("/")[1].rpartition(".")[2]
+
 
 def methods() -> list[Method]:
     """All RPCs, from the descriptors, so that a new one is fuzzed from its first day."""
@@ -57,11 +61,14 @@ def _is_many(field: Any) -> bool:
 
 
 class Fuzzer:
-    """Makes messages; ``names`` are resource names that exist."""
+    """Makes messages; ``names`` are resource names that exist. Fields that stand for one kind of them
+    (``avatars``, ``jobs``, ``uploads``) mostly get one of that kind; ``own`` is the kind a plain ``name``
+    stands for.
+    """
 
-    def __init__(self, seed: int, names: list[str]) -> None:
+    def __init__(self, seed: int, names: list[str], own: str = "avatars") -> None:
         self.random = random.Random(seed)
-        self._names = names
+        self._names, self._own = names, own
         r = self.random
         big = [0, 1, 2, 5, 24, 64, 100, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1]
         self._texts: list[Callable[[], str]] = [
@@ -147,7 +154,9 @@ class Fuzzer:
             case "revision" | "etag" | "page_token" | "sha256":
                 return r.choice(["", "", None])
             case "avatar" | "name" | "package" | "clips":
-                return r.choice(self._names)
+                kind = {"avatar": "avatars", "package": "uploads", "clips": "uploads"}.get(name, self._own)
+                fitting = [found for found in self._names if found.startswith(f"{kind}/")]
+                return r.choice(fitting if fitting and r.random() < 0.8 else self._names)
         return None
 
     def _set(self, message: Any, field: Any) -> None:
@@ -165,7 +174,8 @@ class Fuzzer:
         else:
             make = self._scalars[field.cpp_type]
         if not many:
-            setattr(message, field.name, make())
+            usual = field.name == "frame_rate" and r.random() < 0.7
+            setattr(message, field.name, 30.0 if usual else make())
             return
         # the sizes poses and cameras have, so that values are looked at, too
         size = r.choice([0, 1, 3, 4, 16, 27, 52, 165])

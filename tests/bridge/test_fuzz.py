@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from lca.errors import Category, LcaError
 from lca.v1 import animation_service_pb2 as pb
-from lca.v1 import image_pb2, motion_pb2
+from lca.v1 import image_pb2, motion_pb2, upload_service_pb2
 from lca_bridge.client import LcaClient, connect
 from lca_bridge.client.errors import translate
 from lca_bridge.server.app import ServiceThread
@@ -141,6 +142,19 @@ def _open_upload(client: LcaClient) -> str:
     return client.create_upload(1 << 20, sha256="ab" * 32, reuse=True).name
 
 
+def _sound_pieces(messages: list[bytes], client: LcaClient, upload: str) -> None:
+    """Most streams begin with a piece that continues the upload."""
+    data = b"lca" * 11
+    at = client.get_upload(upload).committed_size
+    for first in range(0, len(messages), PER_STREAM):
+        if first // PER_STREAM % 5:
+            piece = upload_service_pb2.WriteUploadRequest(
+                name=upload, offset=at, data=data, crc32=zlib.crc32(data)
+            )
+            messages[first] = piece.SerializeToString()
+            at += len(data)
+
+
 def make(fuzzer: Fuzzer, method: Method, count: int) -> list[bytes]:
     """Messages; streams mostly begin as they should and are whole, so that what follows is looked at."""
     if not method.streams_in:
@@ -177,20 +191,23 @@ def fuzz(
     package: Path,
 ) -> Counter[str]:
     ensure_person(client, package)
-    names = ["avatars/person", "avatars/person", _final_job(client), _open_upload(client)]
-    fuzzer = Fuzzer(seed=sum(method.path.encode()), names=names)
     before, ends = resident(), Counter[str]()
     step = 500
     for at in range(0, count, step):
+        upload = _open_upload(client)
+        names = ["avatars/person", _final_job(client), upload, client.upload(package, reuse=True).name]
+        fuzzer = Fuzzer(sum(method.path.encode()) + at, names, COLLECTIONS.get(method.service, "avatars"))
         messages = make(fuzzer, method, min(step, count - at))
+        if method.name == "WriteUpload":
+            _sound_pieces(messages, client, upload)
         ends += send(channel, method, service.token or "", messages)
-        if method.name in ("DeleteAvatar", "PurgeAvatar"):
-            ensure_person(client, package)
+        ensure_person(client, package)
     assert client.server_info().api_version == "v1", "the service is alive"
     assert resident() - before < GROWTH_BYTES
     return ends
 
 
+COLLECTIONS = {"JobService": "jobs", "UploadService": "uploads"}
 IDS = [method.name for method in METHODS]
 
 

@@ -32,10 +32,16 @@ class Customer:
         self.jobs: dict[str, str] = {}
         self.request_id, self.number = "", 0
         self.upload = ""
+        self.broken_promises: list[AssertionError] = []
 
     def work(self, server: ServerProcess) -> None:
         """Until the service dies; every call notices that."""
-        target, token = server.target, server.token
+        try:
+            self._work(server.target, server.token)
+        except AssertionError as error:
+            self.broken_promises.append(error)
+
+    def _work(self, target: str, token: str | None) -> None:
         with contextlib.suppress(LcaError, OSError), connect(target, token, wait_seconds=3) as client:
             while True:
                 if not self.request_id:
@@ -70,6 +76,7 @@ def kill_often(tmp_path: Path, package: Path, photo: Path, points: int, seed: in
         server.kill()
         thread.join(30)  # an upload that broke off tries again for ten seconds
         assert not thread.is_alive(), "a call waits for a dead service"
+        assert customer.broken_promises == []
         until(lambda: not server.workers(), 5)  # nobody works on for a dead service
         with contextlib.closing(sqlite3.connect(server.data / "lca.db")) as db:
             avatars = {row[0] for row in db.execute("SELECT revision FROM avatars")}
