@@ -15,7 +15,7 @@ from lca_core.body.rotation import quaternion_to_matrix
 from lca_core.model.assemble import Corrector, place, resize_valid
 from lca_core.model.config import PRESETS
 from lca_core.model.density import FINEST, Samples, _cells, plan
-from lca_core.model.eyes import EyeColors, paint_eyes
+from lca_core.model.eyes import EyeColors, even_lids, lids, paint_eyes, skin_around_eyes
 from lca_core.model.network import LCAModel
 from lca_core.model.resample import MapSampler
 from lca_core.model.strain import Strain
@@ -216,3 +216,21 @@ def test_painted_eyes_have_white_iris_and_pupil(samples: Samples) -> None:
         np.testing.assert_allclose(colour[ring].mean(0), iris, atol=0.08)
         outside = front & (across > 0.008) & (across < 0.010)
         np.testing.assert_allclose(colour[outside].mean(0), white, atol=0.08)
+
+
+def test_specks_on_lids_take_the_skin_beside_them_and_a_shaded_lid_stays(samples: Samples) -> None:
+    rng = np.random.default_rng(3)
+    skin = np.array([0.75, 0.58, 0.48], np.float32)
+    color = np.repeat(skin[None], samples.count, 0)
+    lid = np.nonzero(lids(samples))[0]
+    color[lid] *= 0.85
+    specks = rng.choice(lid, len(lid) // 8, replace=False)
+    spoiled = color.copy()
+    spoiled[specks] = np.where(rng.random((len(specks), 1)) < 0.5, 0.1, 0.95)
+    around = skin_around_eyes(samples, 0.05)
+    out = even_lids(samples, spoiled, around)
+    assert np.abs(out - color)[specks].mean() < 0.15 * np.abs(spoiled - color)[specks].mean()
+    kept = np.abs(even_lids(samples, color, around) - color).max(1)[lid] < 0.01
+    assert kept.mean() > 0.95, "only the rim of a lid may take its neighbours' brightness"
+    away = np.setdiff1d(np.arange(samples.count), lid)
+    np.testing.assert_array_equal(out[away], spoiled[away])

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from lca.errors import InvalidInputError, PreconditionError
 from lca_core.body.rotation import matrix_to_quaternion, quaternion_multiply
 from lca_core.model.density import Samples, plan
-from lca_core.model.eyes import LUMA, EyeGuard, continue_skin, lids, paint_eyes, skin_around_eyes
+from lca_core.model.eyes import LUMA, EyeGuard, continue_skin, even_lids, lids, paint_eyes, skin_around_eyes
 from lca_core.model.inverse_texture import PointViews, sample_points, sample_views
 from lca_core.model.network import CanonicalMaps, LCAModel
 from lca_core.model.references import References
@@ -261,6 +261,7 @@ def _eyes(
     part = wrong[holes, None]
     out[holes] = part * continue_skin(position, out, seen.hit, holes, known) + (1 - part) * out[holes]
     share[holes] = np.maximum(share[holes], part)
+    out = even_lids(samples, out, around)
     skin = np.median(out[known if len(known) else np.nonzero(around)[0]], 0)
     found = guard.colors(seen.head_ranks, skin)
     out[eyes] = paint_eyes(samples, found)

@@ -31,6 +31,9 @@ LID_MARGIN = 0.0018
 """Error of a good fit: skin this near to an open eye may show the eye."""
 LID_TRAVEL = 0.001
 """Metres that skin moves when the eyes close to count as lid."""
+LID_NEIGHBOURS, LID_CONTRAST = 128, 0.07
+"""How many Gaussians around a place on the closed lid agree on its brightness, and the share by which it may
+differ from them; at twice that it takes theirs."""
 FOLD_DEPTH = 0.0025
 """Metres behind the nearest surface from which skin around the eyes counts as hidden."""
 IRIS_RADIUS, PUPIL_RADIUS = 0.0061, 0.0021
@@ -171,6 +174,32 @@ def lids(points: BodyPoints) -> NDArray[np.bool_]:
     closed[0, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]] = 1
     moved = points.rest_corrective(torch.zeros(1, 55, 3), closed)[0]
     return (moved.norm(dim=1) > LID_TRAVEL).numpy() & skin_around_eyes(points, 0.04)
+
+
+def even_lids(
+    points: BodyPoints, color: NDArray[np.floating], around: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Colours [T,3] without the lashes and specks of white that a fit off by some millimetres leaves on lids.
+
+    A median over the skin beside each place of the *closed* lid, where such specks would stretch to streaks.
+    color [T,3] sRGB; around [T]: the skin of the eyes' neighbourhood.
+    """
+    closed = torch.zeros(1, 52)
+    closed[0, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]] = 1
+    shut = points._rest(torch.zeros(50))[0] + points.rest_corrective(torch.zeros(1, 55, 3), closed)[0]
+    lid, skin = np.nonzero(lids(points))[0], np.nonzero(around)[0]
+    out = color.astype(np.float32).copy()
+    if not len(lid):
+        return out
+    near = skin[cKDTree(shut.numpy()[skin]).query(shut.numpy()[lid], min(LID_NEIGHBOURS, len(skin)))[1]]
+    bright = color @ LUMA
+    middle = np.median(bright[near], axis=1, keepdims=True)
+    usual = np.abs(bright[near] / np.maximum(middle, 0.02) - 1) < LID_CONTRAST
+    even = (color[near] * usual[..., None]).sum(1) / np.maximum(usual.sum(1), 1)[:, None]
+    off = np.abs(bright[lid] / np.maximum(middle[:, 0], 0.02) - 1)
+    part = np.clip((off - LID_CONTRAST) / LID_CONTRAST, 0, 1)[:, None]
+    out[lid] = part * even + (1 - part) * out[lid]
+    return out
 
 
 def paint_eyes(points: Samples, colors: EyeColors) -> NDArray[np.float32]:
