@@ -123,7 +123,7 @@ def test_cancelling_stops_the_job_on_the_service(
 target = service_core.Target(where["endpoint"], where["token_file"])
 clip, folder = Path({str(clip)!r}), Path(bpy.app.tempdir)
 landing.start(Job(lambda report, cancelled: service_core.create_avatar(
-    target, clip, "never", folder, report, cancelled)))
+    target, [clip], "never", folder, report, cancelled)))
 job, deadline = landing.running(), time.monotonic() + 60
 with service_core.open_client(target) as client:
     while not client.list_jobs():

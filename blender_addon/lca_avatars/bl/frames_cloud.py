@@ -44,6 +44,7 @@ def show(rig: bpy.types.Object) -> bpy.types.Object:
         collection.objects.link(frames)
     frames.parent = rig
     frames[importer.ROLE] = ROLE
+    frames.display_type = cloud.display_type  # bounds while the preview draws them
     compat.write_attribute(frames.data, "rotation", "QUATERNION", quats)
     for name, kind in (("scale", "FLOAT_VECTOR"), ("radius", "FLOAT"), ("radiance:base", "FLOAT4")):
         compat.write_attribute(frames.data, name, kind, compat.read_attribute(cloud.data, name))

@@ -32,6 +32,7 @@ from . import (
     limbs,
     materials,
     proxy,
+    scene_light,
     splats,
     wardrobe,
 )
@@ -151,6 +152,7 @@ def _build(
     rig[AVATAR_ID] = uuid.uuid4().hex
     rig["lca_height_m"] = avatar.height_m
     rig["lca_gaussians"] = avatar.gaussian_count
+    rig[scene_light.FOLLOW] = False
     parts = {"rig": rig, "proxy": mesh, "splats": cloud, "joints": joint_carrier, "face": face_mesh}
     for role, obj in parts.items():
         obj[ROLE] = role

@@ -18,7 +18,8 @@ from ..core import live as link_core
 from ..core.deps import errors
 from ..core.live import LiveLink
 from ..core.splat_cache import Gaussians
-from . import frames_cloud, importer
+from . import frames_cloud, importer, status
+from .language import rpt
 from .pose_reader import PoseReader, RigPose
 
 _TICK_SECONDS = 1.0 / 60.0
@@ -54,8 +55,8 @@ def message() -> str:
     if session is None:
         return _state.message
     if session.link.state == link_core.CONNECTING:
-        return "Connecting"
-    text = f"Live, {session.frames} frames"
+        return rpt("Connecting")
+    text = rpt("Live, {count} frames").format(count=session.frames)
     return f"{text}, {session.link.note}" if session.link.note else text
 
 
@@ -109,24 +110,28 @@ def step() -> bool:
 def _step(session: _Session) -> bool:
     rig = find(session.avatar)
     if rig is None:
-        stop("The avatar is gone")
+        stop(rpt("The avatar is gone"))
         return False
     posed = session.link.latest()
     if session.link.state == link_core.FAILED:
-        ended = "ended, the splats follow the rig again" if session.frames else "did not start"
-        stop(f"Live mode {ended}: {session.link.problem}")
+        ended = (
+            rpt("Live mode ended, the splats follow the rig again: {why}")
+            if session.frames
+            else rpt("Live mode did not start: {why}")
+        )
+        stop(ended.format(why=session.link.problem))
         print(f"LCA Avatars: {_state.message}")
         return False
     if len(rig.pose.bones) != session.reader.bones:
         session.reader = PoseReader(rig)
-    pose = session.reader.read(rig)
+    pose = session.reader.read(rig, bpy.context.scene)
     if pose.differs(session.sent) and session.link.push(pose):
         session.sent = pose
     if posed is None:
         return False
     cloud = frames_cloud.show(rig)
     if len(posed.means) != len(cloud.data.points):
-        stop("Live mode ended: the service drives another version of this avatar. Import it again.")
+        stop(rpt("Live mode ended: the service drives another version of this avatar. Import it again."))
         return False
     frames_cloud.write(cloud, Gaussians.of(posed))
     session.frames += 1
@@ -153,10 +158,7 @@ def need(avatar: str) -> bpy.types.Object:
 def _tick() -> float | None:
     before = message()
     if step() or message() != before:
-        for window in bpy.context.window_manager.windows:
-            for area in window.screen.areas:
-                if area.type == "VIEW_3D":
-                    area.tag_redraw()
+        status.redraw()
     return _TICK_SECONDS if running() else None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import bpy
@@ -17,7 +18,7 @@ from ..core.presets import expressions, hand_poses
 from . import compat
 from .presets import BonePose, expression_bones, hand_bones
 
-TAG = "lca_avatars"
+TAG, AUTHOR = "lca_avatars", "LCA Avatars"
 _NAMESPACE = uuid.UUID("6f2c1c44-5f0e-4e0b-9a0c-2b8f1d1c7a10")
 CATALOGS = ("LCA/Hands", "LCA/Expressions", "LCA/Visemes")
 
@@ -38,12 +39,12 @@ def build_library(rig: bpy.types.Object) -> list[bpy.types.Action]:
     return made
 
 
-def write_catalogs(folder: str | os.PathLike[str]) -> Path:
+def write_catalogs(folder: str | os.PathLike[str], paths: Sequence[str] = CATALOGS) -> Path:
     """The catalog definition file that an asset library folder needs; an existing one is extended."""
     target = Path(folder) / "blender_assets.cats.txt"
     lines = target.read_text(encoding="utf-8").splitlines() if target.is_file() else ["VERSION 1", ""]
     known = {line.partition(":")[0] for line in lines}
-    for path in CATALOGS:
+    for path in paths:
         if catalog_id(path) not in known:
             lines.append(f"{catalog_id(path)}:{path}:{path.replace('/', '-')}")
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -65,6 +66,6 @@ def _asset(rig: bpy.types.Object, name: str, pose: BonePose, catalog: str) -> bp
     action.asset_mark()
     action.asset_data.catalog_id = catalog_id(catalog)
     action.asset_data.tags.new(TAG)
-    action.asset_data.author = "LCA Avatars"
+    action.asset_data.author = AUTHOR
     action.use_fake_user = True
     return action

@@ -17,25 +17,27 @@ from numpy.typing import NDArray
 
 from ..core.deps import motion
 from ..core.motion_keys import axis_angles, local_rotations
-from . import importer
+from . import importer, scene_light
 from .controls import rig_info
 from .name_maps import deform_bone
 
 
 @dataclass(frozen=True)
 class RigPose:
-    """One frame: ``joint_rotations`` (55, 3) axis-angle, ``translation`` (3,) metres, ``arkit`` (52,)."""
+    """One frame: ``joint_rotations`` (55, 3) axis-angle, ``translation`` (3,) metres, ``arkit`` (52,), and
+    ``light`` (9, 3) where the scene lights the avatar (``scene_light``)."""
 
     joint_rotations: NDArray[np.float32]
     translation: NDArray[np.float32]
     arkit: NDArray[np.float32]
+    light: NDArray[np.float32] | None = None
 
     def differs(self, other: RigPose | None, tolerance: float = 1e-6) -> bool:
         """Whether something visible changed."""
-        if other is None:
+        if other is None or (self.light is None) != (other.light is None):
             return True
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return any(float(np.abs(a - b).max()) > tolerance for a, b in pairs)
+        return any(float(np.abs(a - b).max()) > tolerance for a, b in pairs if a is not None)
 
 
 class PoseReader:
@@ -55,14 +57,15 @@ class PoseReader:
         self._rest, self._origin = rest[:, :3, :3], rest[0, :3, 3]
         self._buffer = np.empty(16 * len(rig.pose.bones), np.float32)
 
-    def read(self, rig: bpy.types.Object) -> RigPose:
-        """The pose of the last depsgraph update."""
+    def read(self, rig: bpy.types.Object, scene: bpy.types.Scene | None = None) -> RigPose:
+        """The pose of the last depsgraph update; with ``scene``, its light for an avatar that follows it."""
         rig.pose.bones.foreach_get("matrix", self._buffer)
         # Blender hands matrices over column by column.
         world = np.swapaxes(self._buffer.reshape(-1, 4, 4)[self._rows], 1, 2).astype(np.float64)
         turns = axis_angles(local_rotations(world[:, :3, :3], self._rest, self._parents))
         shift = world[0, :3, 3] - self._origin
-        return RigPose(turns.astype(np.float32), shift.astype(np.float32), self._weights(rig))
+        light = None if scene is None else scene_light.frame_light(rig, scene)
+        return RigPose(turns.astype(np.float32), shift.astype(np.float32), self._weights(rig), light)
 
     def _weights(self, rig: bpy.types.Object) -> NDArray[np.float32]:
         """Values of the face shapes as the drivers left them; a hidden mesh may lag, so a shown one is
@@ -93,7 +96,7 @@ def recording(
     try:
         for frame in range(start, end + 1):
             scene.frame_set(frame)
-            poses.append(reader.read(rig))
+            poses.append(reader.read(rig, scene))
             yield len(poses) / (end - start + 1)
     finally:
         scene.frame_set(before)

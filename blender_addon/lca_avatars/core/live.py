@@ -55,12 +55,12 @@ class LiveLink:
         return self._state
 
     def push(self, pose: Any) -> bool:
-        """Send a pose (an object with ``joint_rotations``, ``translation``, ``arkit``); False while the
-        connection is being made, and then it must be pushed again."""
+        """Send a pose (an object with ``joint_rotations``, ``translation``, ``arkit``, ``light``); False
+        while the connection is being made, and then it must be pushed again."""
         driver = self._driver
         if driver is None or self._state != LIVE:
             return False
-        driver.push(joint_rotations=pose.joint_rotations, translation=pose.translation, arkit=pose.arkit)
+        driver.push(**_arrays(pose))
         if not self._waiting:
             self._waiting, self._since = True, time.monotonic()
         return True
@@ -175,9 +175,7 @@ def stream_every(
 
     def sent() -> Iterator[Any]:
         for i, pose in enumerate(poses):
-            yield messages.pose_to_proto(
-                i + 1, joint_rotations=pose.joint_rotations, translation=pose.translation, arkit=pose.arkit
-            )
+            yield messages.pose_to_proto(i + 1, **_arrays(pose))
 
     note = ""
     with open_client(target, CONNECT_SECONDS) as service:
@@ -209,6 +207,10 @@ def stream_every(
         if done < total:
             raise errors.UnavailableError(f"The service ended after {done} of {total} frames.")
     return note
+
+
+def _arrays(pose: Any) -> dict[str, Any]:
+    return {name: getattr(pose, name) for name in ("joint_rotations", "translation", "arkit", "light")}
 
 
 class _Watch:

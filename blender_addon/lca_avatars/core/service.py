@@ -6,8 +6,9 @@ All functions block and belong into a :class:`~.jobs.Job`; progress and cancella
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,17 +86,32 @@ def describe_service(target: Target, timeout: float) -> ServiceInfo:
 
 
 def create_avatar(
-    target: Target, clip: Path, title: str, folder: Path, report: Report, cancelled: threading.Event
+    target: Target,
+    sources: Sequence[Path],
+    title: str,
+    folder: Path,
+    report: Report,
+    cancelled: threading.Event,
 ) -> Path:
-    """Upload ``clip``, wait for the avatar and download it into ``folder``; returns the ``.lca`` file.
+    """Upload one video or photos, wait for the avatar and download it into ``folder``; returns the ``.lca``
+    file.
 
     Raises:
-        CancelledError: asked for; the upload or the job on the service is cancelled as well.
+        CancelledError: asked for; the uploads or the job on the service are cancelled as well.
         LcaError: whatever the service says about the clip.
     """
     with open_client(target) as service:
-        uploaded = _upload(service, clip, report, cancelled)
-        job = service.create_avatar(uploaded, display_name=title)
+        uploaded: list[str] = []
+        try:
+            for file in sources:
+                uploaded.append(_upload(service, file, (len(uploaded), len(sources)), report, cancelled))
+            job = service.create_avatar(uploaded, display_name=title)
+        except Exception:
+            # Only a job that started takes care of its uploads.
+            for name in uploaded:
+                with contextlib.suppress(errors.LcaError):
+                    service.delete_upload(name)
+            raise
         resource = _follow(service, job.name, report, cancelled)
         return _download(service, resource, folder, report, _CREATED)
 
@@ -108,17 +124,21 @@ def fetch_avatar(
         return _download(service, resource, folder, report, 0.0)
 
 
-def _upload(service: Any, clip: Path, report: Report, cancelled: threading.Event) -> str:
-    size = clip.stat().st_size
-    name = service.create_upload(size, clip.name).name
+def _upload(
+    service: Any, file: Path, place: tuple[int, int], report: Report, cancelled: threading.Event
+) -> str:
+    """Send one file, the ``place``-th (index, of how many); returns the upload's name."""
+    index, count = place
+    what = "Sending the clip" if count == 1 else f"Sending photo {index + 1} of {count}"
 
     def progress(done: int, total: int) -> None:
-        report(_UPLOADED * done / max(total, 1), "Sending the clip")
+        report(_UPLOADED * (index + done / max(total, 1)) / count, what)
 
+    progress(0, 1)
+    name = service.create_upload(file.stat().st_size, file.name).name
     try:
-        report(0.0, "Sending the clip")
-        service.upload(clip, progress, resume=name)
-        report(_UPLOADED, "Clip received")
+        service.upload(file, progress, resume=name)
+        progress(1, 1)
     except errors.LcaError:
         # Cancelling breaks the upload in gRPC's own thread, so it arrives as some transport error.
         if not cancelled.is_set():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from ..bl import cache_player
+from ..bl import cache_player, language, preview
 from ..bl import live as live_session
 from ..core import local_service
 from . import (
@@ -29,13 +29,15 @@ _HANDLERS = (
     ("load_pre", landing.stop_on_load),
     ("load_pre", live_session.stop_before_load),
     ("load_pre", task.stop_before_load),
+    ("load_pre", preview.forget),
     ("load_post", live_session.tidy_after_load),
     ("frame_change_pre", cache_player.play),
 )
 
 
 def register() -> None:
-    """Register every operator class, then the file drop and menu entries."""
+    """Register translations and every operator class, then menu entries, handlers and the preview."""
+    language.register()
     for module in _MODULES:
         for cls in module.CLASSES:
             bpy.utils.register_class(cls)
@@ -43,6 +45,7 @@ def register() -> None:
         bpy.types.TOPBAR_MT_file_import.append(entry)
     for when, handler in _HANDLERS:
         getattr(bpy.app.handlers, when).append(handler)
+    preview.start()
 
 
 def unregister() -> None:
@@ -51,6 +54,7 @@ def unregister() -> None:
     task.stop()
     live_session.stop()
     local_service.stop()
+    preview.stop()
     for when, handler in _HANDLERS:
         if handler in getattr(bpy.app.handlers, when):
             getattr(bpy.app.handlers, when).remove(handler)
@@ -59,3 +63,4 @@ def unregister() -> None:
     for module in reversed(_MODULES):
         for cls in reversed(module.CLASSES):
             bpy.utils.unregister_class(cls)
+    language.unregister()

@@ -10,23 +10,20 @@ from pathlib import Path
 import bpy
 from bpy_extras.io_utils import ImportHelper
 
-from ..bl import cache_player, frames_cloud, importer, live
+from ..bl import avatar_library, cache_player, frames_cloud, importer, live
+from ..bl.language import rpt
 from ..bl.pose_reader import RigPose, frame_rate, recording
 from ..core import live as link_core
-from ..core.deps import describe_error, errors
-from ..core.endpoint import refusal
+from ..core import media
 from ..core.jobs import Job, Report
 from ..core.programs import find_lca, run_lca
 from ..core.splat_cache import CacheInfo, CacheWriter, Gaussians
 from . import landing, motion, service
-from .pose import active_rig
 from .task import Task, TaskOperator
-
-_WAIT = {"default": True, "options": {"HIDDEN", "SKIP_SAVE"}}
-_TIMEOUT = {"default": 3600.0, "min": 0.1, "options": {"HIDDEN"}}
+from .tool import LOST, AvatarTool, active_rig
 
 
-class LCA_OT_bake_splats(TaskOperator, bpy.types.Operator):
+class LCA_OT_bake_splats(motion.FrameRange, service.ServiceFields, TaskOperator, bpy.types.Operator):
     """Let the service evaluate every frame of the range and play the result from files: final quality, for
     rendering"""
 
@@ -39,39 +36,27 @@ class LCA_OT_bake_splats(TaskOperator, bpy.types.Operator):
         description="Where the cache goes; empty: beside the .blend file",
         subtype="DIR_PATH",
     )
-    start: bpy.props.IntProperty(name="Start", description="-1: the scene's", default=-1, min=-1)  # type: ignore[valid-type]
-    end: bpy.props.IntProperty(name="End", description="-1: the scene's", default=-1, min=-1)  # type: ignore[valid-type]
     corrected: bpy.props.BoolProperty(  # type: ignore[valid-type]
         name="Network Corrections",
         description="Ask for the correction network; without it the linear correctives of the file are used",
         default=True,
     )
-    endpoint: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
-    token_file: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
-    wait: bpy.props.BoolProperty(**_WAIT)  # type: ignore[valid-type]
-    timeout: bpy.props.FloatProperty(**_TIMEOUT)  # type: ignore[valid-type]
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         """Work beside the interface."""
         self.wait = False
         return self.execute(context)
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def prepare(self, context: bpy.types.Context) -> Task:
         """Record the poses, stream them in order, write the files, show them."""
         rig, scene = active_rig(context), context.scene
-        target = service.resolve(self.endpoint, self.token_file)
-        start, end = motion.frame_range(scene, self.start, self.end)
+        target, (start, end) = self.target(), self.frames(scene)
         cloud = importer.part(rig, "splats")
-        problem = refusal(target.endpoint, bpy.app.online_access)
-        if problem is None and end < start:
-            problem = f"The range ends before it starts ({start} to {end})"
-        if problem is not None:
-            return self.refuse(problem)
         if cloud is None:
-            return self.refuse("This avatar has lost its splats. Import it again.")
+            raise ValueError(rpt(LOST))
         folder = self._folder(rig)
         info = CacheInfo(len(cloud.data.points), start, end, frame_rate(scene))
-        package, avatar, corrected = live.package_of(rig), str(rig[importer.AVATAR_ID]), self.corrected
+        package, avatar, corrected = live.package_of(rig), avatar_library.unique_id(rig), self.corrected
         poses: list[RigPose] = []
 
         def work(report: Report, cancelled: threading.Event) -> tuple[Path, str]:
@@ -89,11 +74,12 @@ class LCA_OT_bake_splats(TaskOperator, bpy.types.Operator):
             made, note = result
             live.stop()
             cache_player.attach(live.need(avatar), made, scene)
-            line = f"Baked {info.end - info.start + 1} frames into {made.name}"
+            count = info.end - info.start + 1
+            line = rpt("Baked {count} frames into {name}").format(count=count, name=made.name)
             return f"{line}, {note}" if note else line
 
         steps = recording(rig, scene, start, end, poses)
-        return self.launch(Task("Bake Splat Cache", lambda: Job(work), land, steps, self.bl_label))
+        return Task(rpt("Bake Splat Cache"), lambda: Job(work), land, steps, self.bl_label)
 
     def _folder(self, rig: bpy.types.Object) -> Path:
         name = f"{bpy.path.clean_name(rig.name)}_splats"
@@ -102,12 +88,11 @@ class LCA_OT_bake_splats(TaskOperator, bpy.types.Operator):
         return (Path(bpy.path.abspath("//")) if bpy.data.filepath else landing.download_folder()) / name
 
 
-class LCA_OT_attach_cache(TaskOperator, bpy.types.Operator):
+class LCA_OT_attach_cache(AvatarTool, bpy.types.Operator):
     """Show a splat cache that was baked before"""
 
     bl_idname = "lca.attach_cache"
     bl_label = "Open Splat Cache"
-    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
 
     directory: bpy.props.StringProperty(name="Folder", subtype="DIR_PATH")  # type: ignore[valid-type]
 
@@ -116,15 +101,11 @@ class LCA_OT_attach_cache(TaskOperator, bpy.types.Operator):
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def change(self, rig: bpy.types.Object, context: bpy.types.Context) -> str:
         """Check and show."""
-        try:
-            live.stop()
-            folder = Path(bpy.path.abspath(self.directory))
-            cache_player.attach(active_rig(context), folder, context.scene)
-        except (errors.LcaError, ValueError) as error:
-            return self.refuse(str(error))
-        return {"FINISHED"}
+        live.stop()
+        cache_player.attach(rig, Path(bpy.path.abspath(self.directory)), context.scene)
+        return ""
 
 
 class LCA_OT_transfer(TaskOperator, bpy.types.Operator, ImportHelper):
@@ -136,7 +117,7 @@ class LCA_OT_transfer(TaskOperator, bpy.types.Operator, ImportHelper):
 
     filename_ext = ""
     filter_glob: bpy.props.StringProperty(  # type: ignore[valid-type]
-        default="*.mp4;*.mov;*.mkv;*.webm;*.avi;*.m4v", options={"HIDDEN"}
+        default=media.VIDEO_FILTER, options={"HIDDEN"}
     )
     start: bpy.props.IntProperty(name="Start Frame", default=1)  # type: ignore[valid-type]
     layer: bpy.props.BoolProperty(  # type: ignore[valid-type]
@@ -146,51 +127,46 @@ class LCA_OT_transfer(TaskOperator, bpy.types.Operator, ImportHelper):
         name="At Most", description="Frames of the clip that are tracked, evenly spaced", default=300, min=1
     )
     program: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
-    wait: bpy.props.BoolProperty(**_WAIT)  # type: ignore[valid-type]
-    timeout: bpy.props.FloatProperty(**_TIMEOUT)  # type: ignore[valid-type]
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask for the clip; afterwards work beside the interface."""
         self.wait = False
         return ImportHelper.invoke(self, context, event)
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def prepare(self, context: bpy.types.Context) -> Task:
         """Run ``lca capture``, then key its motion file."""
         rig, scene = active_rig(context), context.scene
         clip = Path(bpy.path.abspath(self.filepath))
         program = self.program or service.program()
-        try:
-            find_lca(program)
-        except errors.LcaError as error:
-            return self.refuse(describe_error(error))
+        find_lca(program)
         if not clip.is_file():
-            return self.refuse(f"There is no clip at {clip}")
-        avatar, start, layer, most = str(rig[importer.AVATAR_ID]), self.start, self.layer, self.most
+            raise ValueError(rpt("There is no clip at {path}").format(path=clip))
+        avatar, start, layer, most = avatar_library.unique_id(rig), self.start, self.layer, self.most
+        title = rpt("Tracking the clip")
         out = Path(tempfile.mkdtemp(prefix="lca_motion_", dir=bpy.app.tempdir)) / f"{clip.stem}.npz"
 
         def work(report: Report, cancelled: threading.Event) -> Path:
             arguments: list[str | Path] = ["capture", clip, "-o", out, "--frames", str(most)]
-            run_lca(program, arguments, "Tracking the clip", report, cancelled)
+            run_lca(program, arguments, title, report, cancelled)
             return out
 
         def land(path: Path) -> str:
             count, _source = motion.land_clip(live.need(avatar), str(path), scene, start=start, layer=layer)
-            return f"Keyed {count} frames of {clip.name}"
+            return rpt("Keyed {count} frames of {clip}").format(count=count, clip=clip.name)
 
-        return self.launch(Task("Performance from Clip", lambda: Job(work), land, undo=self.bl_label))
+        return Task(rpt("Performance from Clip"), lambda: Job(work), land, undo=self.bl_label)
 
 
-class LCA_OT_hide_cache(TaskOperator, bpy.types.Operator):
+class LCA_OT_hide_cache(AvatarTool, bpy.types.Operator):
     """Let the splats follow the rig again; the files of the cache stay"""
 
     bl_idname = "lca.hide_cache"
     bl_label = "Close Splat Cache"
-    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def change(self, rig: bpy.types.Object, context: bpy.types.Context) -> str:
         """Remove the frames object."""
-        frames_cloud.hide(active_rig(context))
-        return {"FINISHED"}
+        frames_cloud.hide(rig)
+        return ""
 
 
 CLASSES = (LCA_OT_bake_splats, LCA_OT_attach_cache, LCA_OT_hide_cache, LCA_OT_transfer)

@@ -16,6 +16,7 @@ import numpy as np
 from bpy_extras.io_utils import ExportHelper
 
 from ..bl import compat, frames_cloud, importer, live, usd_hook
+from ..bl.language import rpt
 from ..bl.pose_reader import RigPose, clip_of, recording
 from ..core.deps import describe_error, errors, package
 from ..core.jobs import Job, Report
@@ -23,12 +24,12 @@ from ..core.motion_file import write_motion
 from ..core.programs import find_lca, run_lca
 from ..core.splat_ply import PlySplats, write_ply
 from . import service
-from .motion import frame_range
-from .pose import AvatarOperator
+from .motion import FrameRange
 from .task import Task, TaskOperator
+from .tool import LOST, AvatarTool, active_rig
 
 
-class LCA_OT_export_usd(AvatarOperator, bpy.types.Operator, ExportHelper):
+class LCA_OT_export_usd(AvatarTool, bpy.types.Operator, ExportHelper):
     """Export the avatar and its shot with Blender's own USD exporter: skeleton, mesh, and splats frame by
     frame"""
 
@@ -44,13 +45,13 @@ class LCA_OT_export_usd(AvatarOperator, bpy.types.Operator, ExportHelper):
         name="Skinned Mesh", description="Also the textured mesh on its skeleton", default=True
     )
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def change(self, rig: bpy.types.Object, context: bpy.types.Context) -> str:
         """Show everything that goes out, export it, put things back."""
-        rig = importer.find_avatar(context.object)
         path = Path(bpy.path.abspath(self.filepath))
         if path.suffix.lower() not in (".usdc", ".usda", ".usdz", ".usd"):
-            self.report({"ERROR"}, f"{path.name} is no USD name; end it in .usdc, .usda or .usdz")
-            return {"CANCELLED"}
+            raise ValueError(
+                rpt("{name} is no USD name; end it in .usdc, .usda or .usdz").format(name=path.name)
+            )
         known = bpy.ops.wm.usd_export.get_rna_type().properties
         wanted: dict[str, Any] = {
             "filepath": str(path),
@@ -65,16 +66,14 @@ class LCA_OT_export_usd(AvatarOperator, bpy.types.Operator, ExportHelper):
             with _selected(rig, self.proxy, context):
                 done = bpy.ops.wm.usd_export(**{k: v for k, v in wanted.items() if k in known})
         except RuntimeError as error:
-            self.report({"ERROR"}, str(error).strip())
-            return {"CANCELLED"}
+            raise ValueError(str(error).strip()) from error
         if done != {"FINISHED"} or not path.is_file():
-            self.report({"ERROR"}, f"{path.name} was not written; the system console has Blender's reason")
-            return {"CANCELLED"}
-        self.report({"INFO"}, f"Wrote {path.name}")
-        return {"FINISHED"}
+            line = rpt("{name} was not written; the system console has Blender's reason")
+            raise ValueError(line.format(name=path.name))
+        return _wrote(path)
 
 
-class LCA_OT_export_asset(TaskOperator, bpy.types.Operator, ExportHelper):
+class LCA_OT_export_asset(FrameRange, TaskOperator, bpy.types.Operator, ExportHelper):
     """Export the full USD asset (skinned splats, face shapes, mesh, levels of detail) playing this shot"""
 
     bl_idname = "lca.export_asset"
@@ -96,30 +95,24 @@ class LCA_OT_export_asset(TaskOperator, bpy.types.Operator, ExportHelper):
         ],
     )
     animation: bpy.props.BoolProperty(name="Animation", default=True)  # type: ignore[valid-type]
-    start: bpy.props.IntProperty(name="Start", description="-1: the scene's", default=-1, min=-1)  # type: ignore[valid-type]
-    end: bpy.props.IntProperty(name="End", description="-1: the scene's", default=-1, min=-1)  # type: ignore[valid-type]
     program: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
-    wait: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
-    timeout: bpy.props.FloatProperty(default=3600.0, min=0.1, options={"HIDDEN"})  # type: ignore[valid-type]
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask for the file; afterwards work beside the interface."""
         self.wait = False
         return ExportHelper.invoke(self, context, event)
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def prepare(self, context: bpy.types.Context) -> Task:
         """Record the shot, then let ``lca export usd`` pack it in a process of its own."""
-        rig, scene = importer.find_avatar(context.object), context.scene
+        rig, scene = active_rig(context), context.scene
         out = Path(bpy.path.abspath(self.filepath))
         avatar, preset, animated = live.package_of(rig), self.preset, self.animation
-        start, end = frame_range(scene, self.start, self.end)
-        program = self.program or service.program()
-        try:
-            find_lca(program)
-        except errors.LcaError as error:
-            return self.refuse(describe_error(error))
+        start, end = self.frames(scene)
+        program, title = self.program or service.program(), rpt("Packing USD")
+        find_lca(program)
         if not avatar.is_file():
-            return self.refuse(f"The avatar file {avatar} is gone. Import the avatar again.")
+            line = rpt("The avatar file {path} is gone. Import the avatar again.")
+            raise ValueError(line.format(path=avatar))
         poses: list[RigPose] = []
         folder = Path(tempfile.mkdtemp(prefix="lca_export_", dir=bpy.app.tempdir))
 
@@ -127,16 +120,14 @@ class LCA_OT_export_asset(TaskOperator, bpy.types.Operator, ExportHelper):
             arguments: list[str | Path] = ["export", "usd", avatar, out, "--preset", preset]
             if animated:
                 arguments += ["--motion", write_motion(clip_of(rig, scene, poses), folder / "shot.npz")]
-            run_lca(program, arguments, "Packing USD", report, cancelled)
+            run_lca(program, arguments, title, report, cancelled)
             return out
 
         steps = recording(rig, scene, start, end, poses) if animated else None
-        return self.launch(
-            Task("Export Full Asset", lambda: Job(work), lambda path: f"Wrote {path.name}", steps)
-        )
+        return Task(rpt("Export Full Asset"), lambda: Job(work), _wrote, steps)
 
 
-class LCA_OT_export_lca(AvatarOperator, bpy.types.Operator, ExportHelper):
+class LCA_OT_export_lca(AvatarTool, bpy.types.Operator, ExportHelper):
     """Save the avatar file, as it was imported"""
 
     bl_idname = "lca.export_lca"
@@ -146,9 +137,9 @@ class LCA_OT_export_lca(AvatarOperator, bpy.types.Operator, ExportHelper):
     filename_ext = ".lca"
     filter_glob: bpy.props.StringProperty(default="*.lca", options={"HIDDEN"})  # type: ignore[valid-type]
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def change(self, rig: bpy.types.Object, context: bpy.types.Context) -> str:
         """Verify the file and copy it."""
-        source = live.package_of(importer.find_avatar(context.object))
+        source = live.package_of(rig)
         target = Path(bpy.path.abspath(self.filepath))
         part = target.with_name(target.name + ".part")
         try:
@@ -157,13 +148,12 @@ class LCA_OT_export_lca(AvatarOperator, bpy.types.Operator, ExportHelper):
             part.replace(target)
         except (errors.LcaError, OSError) as error:
             part.unlink(missing_ok=True)
-            self.report({"ERROR"}, f"The avatar file cannot be saved: {describe_error(error)}")
-            return {"CANCELLED"}
-        self.report({"INFO"}, f"Wrote {target.name}")
-        return {"FINISHED"}
+            line = rpt("The avatar file cannot be saved: {why}")
+            raise ValueError(line.format(why=describe_error(error))) from error
+        return _wrote(target)
 
 
-class LCA_OT_export_ply(AvatarOperator, bpy.types.Operator, ExportHelper):
+class LCA_OT_export_ply(AvatarTool, bpy.types.Operator, ExportHelper):
     """Write the splats as they are posed now, with colour and opacity"""
 
     bl_idname = "lca.export_ply"
@@ -178,17 +168,15 @@ class LCA_OT_export_ply(AvatarOperator, bpy.types.Operator, ExportHelper):
         default=False,
     )
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def change(self, rig: bpy.types.Object, context: bpy.types.Context) -> str:
         """Read the evaluated points and write them."""
-        rig = importer.find_avatar(context.object)
-        try:
-            posed = posed_splats(rig, context, self.world)
-            write_ply(bpy.path.abspath(self.filepath), posed)
-        except (errors.LcaError, ValueError) as error:
-            self.report({"ERROR"}, describe_error(error))
-            return {"CANCELLED"}
-        self.report({"INFO"}, f"Wrote {len(posed.means)} splats")
-        return {"FINISHED"}
+        posed = posed_splats(rig, context, self.world)
+        write_ply(bpy.path.abspath(self.filepath), posed)
+        return rpt("Wrote {count} splats").format(count=len(posed.means))
+
+
+def _wrote(path: Path) -> str:
+    return rpt("Wrote {name}").format(name=path.name)
 
 
 def posed_splats(rig: bpy.types.Object, context: bpy.types.Context, world: bool = False) -> PlySplats:
@@ -218,7 +206,7 @@ def _shown(rig: bpy.types.Object, context: bpy.types.Context) -> Iterator[bpy.ty
     """The object whose splats count, visible meanwhile: hidden objects are not evaluated."""
     cloud = frames_cloud.shown(rig) or importer.part(rig, "splats")
     if cloud is None:
-        raise ValueError("This avatar has lost its splats. Import it again.")
+        raise ValueError(rpt(LOST))
     before, cloud.hide_viewport = cloud.hide_viewport, False
     try:
         context.view_layer.update()

@@ -4,44 +4,25 @@
 from __future__ import annotations
 
 import bpy
-from bpy_extras.io_utils import ImportHelper
 
 from ..bl import importer
-from ..core.deps import describe_error, errors
+from ..bl.language import iface, rpt
+from .file_import import SplatImport
 
 
-class LCA_OT_import_avatar(bpy.types.Operator, ImportHelper):
+class LCA_OT_import_avatar(SplatImport, bpy.types.Operator):
     """Import a rigged splat avatar from an .lca file"""
 
     bl_idname = "lca.import_avatar"
     bl_label = "Import LCA Avatar"
-    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012 - Blender reads a plain set
 
     filename_ext = ".lca"
     filter_glob: bpy.props.StringProperty(default="*.lca", options={"HIDDEN"})  # type: ignore[valid-type]
-    prepare_scene: bpy.props.BoolProperty(  # type: ignore[valid-type]
-        name="Prepare Scene",
-        description="Raise the transparent bounces and show colours unchanged, as splats need it",
-        default=True,
-    )
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        """Import synchronously; a bad file is reported, not raised."""
-        try:
-            handles = importer.import_avatar(self.filepath, context)
-        except (errors.LcaError, OSError) as error:
-            self.report({"ERROR"}, describe_error(error))
-            return {"CANCELLED"}
-        if self.prepare_scene:
-            importer.prepare_scene(context.scene)
-        self.report({"INFO"}, f"Imported {handles.rig.name}: {handles.rig['lca_gaussians']} splats")
-        return {"FINISHED"}
-
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """A dropped file is imported at once, otherwise the file browser opens."""
-        if self.filepath:
-            return self.execute(context)
-        return ImportHelper.invoke(self, context, event)
+    def load(self, context: bpy.types.Context) -> str:
+        """Build the avatar."""
+        rig = importer.import_avatar(self.filepath, context).rig
+        return rpt("Imported {name}: {count} splats").format(name=rig.name, count=rig["lca_gaussians"])
 
 
 class LCA_FH_import_avatar(bpy.types.FileHandler):
@@ -60,7 +41,7 @@ class LCA_FH_import_avatar(bpy.types.FileHandler):
 
 def menu_entry(self: bpy.types.Menu, _context: bpy.types.Context) -> None:
     """Entry of the File > Import menu."""
-    self.layout.operator(LCA_OT_import_avatar.bl_idname, text="LCA Avatar (.lca)")
+    self.layout.operator(LCA_OT_import_avatar.bl_idname, text=iface("LCA Avatar (.lca)"))
 
 
 CLASSES = (LCA_OT_import_avatar, LCA_FH_import_avatar)

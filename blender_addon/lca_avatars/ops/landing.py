@@ -14,7 +14,7 @@ from pathlib import Path
 
 import bpy
 
-from ..bl import importer
+from ..bl import avatar_library, importer, status
 from ..core.deps import describe_error, errors
 from ..core.jobs import Job
 from . import service
@@ -25,6 +25,8 @@ _TICK_SECONDS = 0.25
 @dataclass
 class _State:
     job: Job[Path] | None = None
+    title: str = ""
+    keep: bool = False
     outcome: str = ""
 
 
@@ -41,9 +43,10 @@ def outcome() -> str:
     return _state.outcome
 
 
-def start(job: Job[Path]) -> None:
-    """Start ``job`` as the one in flight."""
-    _state.outcome = ""
+def start(job: Job[Path], title: str = "LCA Avatars", keep: bool = False) -> None:
+    """Start ``job`` as the one in flight. ``title`` goes into the status bar; with ``keep`` the avatar also
+    goes into the avatar library."""
+    _state.outcome, _state.title, _state.keep = "", title, keep
     _state.job = job.start()
 
 
@@ -86,13 +89,31 @@ def drain(context: bpy.types.Context | None = None) -> importer.AvatarHandles | 
         _state.outcome = describe_error(error)
         raise
     _state.outcome = f"Imported {handles.rig.name}"
+    if _state.keep:
+        try:
+            keep_in_library(handles.rig)
+        except errors.LcaError as error:
+            _state.outcome += f". {error}"
     return handles
+
+
+def keep_in_library(rig: bpy.types.Object) -> Path:
+    """Put an avatar into the library folder, which the asset browser then knows; returns its .blend file.
+
+    Raises:
+        LcaError: the folder cannot be written.
+    """
+    folder = download_folder()
+    kept = avatar_library.add(rig, folder)
+    avatar_library.register_folder(folder)
+    return kept
 
 
 def stop() -> None:
     """Cancel the job in flight and its timer; used on unregister and before another file is loaded."""
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
+        status.show(_state.title, None)
     if _state.job is not None:
         _state.job.cancel()
         _state.job = None
@@ -123,20 +144,15 @@ def _tick() -> float | None:
     job = _state.job
     if job is None:
         return None
-    _redraw()
     if not job.done:
+        status.show(_state.title, job.progress)
+        status.redraw()
         return _TICK_SECONDS
+    status.show(_state.title, None)
     try:
         drain()
         bpy.ops.ed.undo_push(message="Import LCA Avatar from Service")
     except Exception as error:  # the panel shows it; a timer has nobody to raise to
         print(f"LCA Avatars: {describe_error(error)}")
-    _redraw()
+    status.redraw()
     return None
-
-
-def _redraw() -> None:
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                area.tag_redraw()

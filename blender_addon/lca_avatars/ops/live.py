@@ -7,18 +7,19 @@ import time
 
 import bpy
 
-from ..bl import frames_cloud, importer, live
+from ..bl import avatar_library, frames_cloud, importer, live
+from ..bl.language import rpt
 from ..core import live as link_core
-from ..core.endpoint import refusal
 from . import service
-from .pose import AvatarOperator
+from .tool import LOST, AvatarTool
 
 
-class LCA_OT_live_start(AvatarOperator, bpy.types.Operator):
+class LCA_OT_live_start(service.ServiceFields, AvatarTool, bpy.types.Operator):
     """Show the avatar as the service evaluates it while you pose, play and scrub"""
 
     bl_idname = "lca.live_start"
     bl_label = "Start Live"
+    bl_options = {"REGISTER"}  # noqa: RUF012 - frames are no data to undo
 
     corrected: bpy.props.BoolProperty(  # type: ignore[valid-type]
         name="Network Corrections",
@@ -33,8 +34,6 @@ class LCA_OT_live_start(AvatarOperator, bpy.types.Operator):
             ("q10", "10 bit", "Slow network, size and colour of the last key frame"),
         ],
     )
-    endpoint: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
-    token_file: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
     wait: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
     timeout: bpy.props.FloatProperty(default=60.0, min=0.1, options={"HIDDEN"})  # type: ignore[valid-type]
 
@@ -43,29 +42,24 @@ class LCA_OT_live_start(AvatarOperator, bpy.types.Operator):
         self.wait = False
         return self.execute(context)
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def change(self, rig: bpy.types.Object, context: bpy.types.Context) -> str:
         """Start; from a script, wait for the first frame."""
-        rig = importer.find_avatar(context.object)
-        target = service.resolve(self.endpoint, self.token_file)
-        problem = refusal(target.endpoint, bpy.app.online_access)
-        if problem is None and importer.part(rig, "splats") is None:
-            problem = "This avatar has lost its splats. Import it again."
-        if problem is not None:
-            self.report({"ERROR"}, problem)
-            return {"CANCELLED"}
+        target = self.target()
+        if importer.part(rig, "splats") is None:
+            raise ValueError(rpt(LOST))
+        avatar_library.unique_id(rig)
         link = link_core.LiveLink(target, live.package_of(rig), self.corrected, self.codec)
         live.start(rig, link)
         deadline = time.monotonic() + self.timeout
         while self.wait and live.running() and not live.frames():
             if time.monotonic() > deadline:
-                live.stop(f"No frame came in {self.timeout:.0f} s")
+                live.stop(rpt("No frame came in {seconds:.0f} s").format(seconds=self.timeout))
             context.view_layer.update()
             if not live.step():
                 time.sleep(0.005)
         if not live.running():
-            self.report({"ERROR"}, live.message())
-            return {"CANCELLED"}
-        return {"FINISHED"}
+            raise ValueError(live.message())
+        return ""
 
 
 class LCA_OT_live_stop(bpy.types.Operator):

@@ -9,12 +9,32 @@ import bpy
 from bpy_extras.io_utils import ImportHelper
 
 from ..bl import importer, motion, pose_reader
-from ..core.deps import describe_error, errors
+from ..bl.language import rpt
 from ..core.deps import motion as motion_files
-from .pose import AvatarOperator
+from .tool import AvatarTool
 
-_UNDO = {"REGISTER", "UNDO"}
 FILTER = ";".join(f"*{suffix}" for suffix in motion_files.SUFFIXES)
+
+
+class FrameRange:
+    """Operators over frames: the scene's range unless another one is given."""
+
+    start: bpy.props.IntProperty(name="Start", description="-1: the scene's", default=-1, min=-1)  # type: ignore[valid-type]
+    end: bpy.props.IntProperty(name="End", description="-1: the scene's", default=-1, min=-1)  # type: ignore[valid-type]
+
+    def frames(self, scene: bpy.types.Scene) -> tuple[int, int]:
+        """First and last frame.
+
+        Raises:
+            ValueError: the range is empty.
+        """
+        start = scene.frame_start if self.start < 0 else self.start
+        end = scene.frame_end if self.end < 0 else self.end
+        if end < start:
+            raise ValueError(
+                rpt("The range ends before it starts ({start} to {end})").format(start=start, end=end)
+            )
+        return start, end
 
 
 def land_clip(
@@ -43,12 +63,11 @@ def land_clip(
     return len(clip), clip.source
 
 
-class LCA_OT_import_motion(AvatarOperator, bpy.types.Operator, ImportHelper):
+class LCA_OT_import_motion(AvatarTool, bpy.types.Operator, ImportHelper):
     """Key a motion file on the avatar: BVH, SMPL-X or captured npz, ARKit JSON, Live Link Face CSV"""
 
     bl_idname = "lca.import_motion"
     bl_label = "Import Motion"
-    bl_options = _UNDO
 
     filename_ext = ""
     filter_glob: bpy.props.StringProperty(default=FILTER, options={"HIDDEN"})  # type: ignore[valid-type]
@@ -72,48 +91,34 @@ class LCA_OT_import_motion(AvatarOperator, bpy.types.Operator, ImportHelper):
         default=True,
     )
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def change(self, rig: bpy.types.Object, context: bpy.types.Context) -> str:
         """Read and key; a file that is no motion is reported, and nothing changes."""
-        rig = importer.find_avatar(context.object)
         begun = time.perf_counter()
-        try:
-            count, source = land_clip(
-                rig,
-                bpy.path.abspath(self.filepath),
-                context.scene,
-                start=self.start,
-                layer=self.layer,
-                blend_in=self.blend_in,
-                fit_range=self.fit_range,
-                face_forward=self.face_forward,
-            )
-        except (errors.LcaError, OSError) as error:
-            self.report({"ERROR"}, describe_error(error))
-            return {"CANCELLED"}
-        self.report({"INFO"}, f"Keyed {count} frames of {source} in {time.perf_counter() - begun:.1f} s")
-        return {"FINISHED"}
+        count, source = land_clip(
+            rig,
+            bpy.path.abspath(self.filepath),
+            context.scene,
+            start=self.start,
+            layer=self.layer,
+            blend_in=self.blend_in,
+            fit_range=self.fit_range,
+            face_forward=self.face_forward,
+        )
+        line = rpt("Keyed {count} frames of {clip} in {seconds:.1f} s")
+        return line.format(count=count, clip=source, seconds=time.perf_counter() - begun)
 
 
-class LCA_OT_bake_keys(AvatarOperator, bpy.types.Operator):
+class LCA_OT_bake_keys(FrameRange, AvatarTool, bpy.types.Operator):
     """Write what the avatar shows, whatever IK, masters, board and layers made it, as plain keys"""
 
     bl_idname = "lca.bake_keys"
     bl_label = "Bake to Keys"
-    bl_options = _UNDO
 
-    start: bpy.props.IntProperty(name="Start", description="-1: the scene's", default=-1, min=-1)  # type: ignore[valid-type]
-    end: bpy.props.IntProperty(name="End", description="-1: the scene's", default=-1, min=-1)  # type: ignore[valid-type]
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def change(self, rig: bpy.types.Object, context: bpy.types.Context) -> str:
         """Play the range once and key it."""
-        scene = context.scene
-        start, end = frame_range(scene, self.start, self.end)
-        if end < start:
-            self.report({"ERROR"}, f"The range ends before it starts ({start} to {end})")
-            return {"CANCELLED"}
-        action = motion.bake(importer.find_avatar(context.object), scene, start, end)
-        self.report({"INFO"}, f"Baked {end - start + 1} frames into {action.name}")
-        return {"FINISHED"}
+        start, end = self.frames(context.scene)
+        action = motion.bake(rig, context.scene, start, end)
+        return rpt("Baked {count} frames into {name}").format(count=end - start + 1, name=action.name)
 
 
 class LCA_FH_motion(bpy.types.FileHandler):
@@ -131,11 +136,6 @@ class LCA_FH_motion(bpy.types.FileHandler):
         return (
             area is not None and area.type == "VIEW_3D" and importer.find_avatar(context.object) is not None
         )
-
-
-def frame_range(scene: bpy.types.Scene, start: int, end: int) -> tuple[int, int]:
-    """Frames from operator settings, in which -1 means the scene's."""
-    return (scene.frame_start if start < 0 else start, scene.frame_end if end < 0 else end)
 
 
 CLASSES = (LCA_OT_import_motion, LCA_OT_bake_keys, LCA_FH_motion)

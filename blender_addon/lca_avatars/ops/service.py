@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import bpy
 
+from ..bl.language import rpt
 from ..core import local_service
 from ..core import service as service_core
-from ..core.deps import describe_error
+from ..core.deps import describe_error, errors
 from ..core.endpoint import DEFAULT_ENDPOINT, is_loopback, refusal
 from ..core.jobs import Job
 
@@ -94,14 +95,31 @@ def service_info() -> service_core.ServiceInfo:
     return _state.info
 
 
-class LCA_OT_connect(bpy.types.Operator):
+class ServiceFields:
+    """Operators that talk to a service: scripts may name another one than the preferences do."""
+
+    endpoint: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
+    token_file: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
+
+    def target(self) -> service_core.Target:
+        """The service to ask.
+
+        Raises:
+            PreconditionError: it may not be reached.
+        """
+        target = resolve(self.endpoint, self.token_file)
+        problem = refusal(target.endpoint, bpy.app.online_access)
+        if problem is not None:
+            raise errors.PreconditionError(rpt(problem), reason="OFFLINE")
+        return target
+
+
+class LCA_OT_connect(ServiceFields, bpy.types.Operator):
     """Check that the avatar service answers"""
 
     bl_idname = "lca.connect"
     bl_label = "Connect"
 
-    endpoint: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
-    token_file: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
     timeout: bpy.props.FloatProperty(default=5.0, min=0.1, options={"HIDDEN"})  # type: ignore[valid-type]
 
     @classmethod
@@ -109,28 +127,25 @@ class LCA_OT_connect(bpy.types.Operator):
         """Greyed out with the reason when the preferences name a service that may not be reached."""
         problem = refusal(resolve().endpoint, bpy.app.online_access)
         if problem is not None and preferences() is not None:
-            cls.poll_message_set(problem)
+            cls.poll_message_set(rpt(problem))
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Ask the service what it is; a host that does not answer ends at the timeout."""
-        target = resolve(self.endpoint, self.token_file)
-        problem = refusal(target.endpoint, bpy.app.online_access)
-        if problem is None:
+        _state.info = _NOBODY
+        try:
+            target = self.target()
             job = Job(lambda _report, _cancelled: service_core.describe_service(target, self.timeout)).start()
             if not job.wait(self.timeout + 1.0):
-                problem = (
-                    f"{target.endpoint} did not answer within {self.timeout:.0f} s. Is the service running?"
+                raise errors.UnavailableError(
+                    rpt("{service} did not answer within {seconds:.0f} s. Is the service running?").format(
+                        service=target.endpoint, seconds=self.timeout
+                    )
                 )
-            else:
-                try:
-                    _state.info = job.result()
-                except Exception as error:
-                    problem = describe_error(error)
-        if problem is not None:
-            _state.info = _NOBODY
-            self.report({"ERROR"}, problem)
+            _state.info = job.result()
+        except Exception as error:
+            self.report({"ERROR"}, describe_error(error))
             return {"CANCELLED"}
         self.report({"INFO"}, _state.info.line)
         return {"FINISHED"}
@@ -146,10 +161,10 @@ class LCA_OT_start_service(bpy.types.Operator):
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Only one, and only for an address of this computer."""
         if local_service.running():
-            cls.poll_message_set("The service that Blender started is running")
+            cls.poll_message_set(rpt("The service that Blender started is running"))
             return False
         if not is_loopback(resolve().endpoint):
-            cls.poll_message_set("The address in the preferences is not of this computer")
+            cls.poll_message_set(rpt("The address in the preferences is not of this computer"))
             return False
         return True
 
@@ -160,7 +175,8 @@ class LCA_OT_start_service(bpy.types.Operator):
         except Exception as error:
             self.report({"ERROR"}, describe_error(error))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"The service is starting at {resolve().endpoint}")
+        line = rpt("The service is starting at {service}")
+        self.report({"INFO"}, line.format(service=resolve().endpoint))
         return {"FINISHED"}
 
 

@@ -14,9 +14,11 @@ from typing import Any
 
 import bpy
 
-from ..bl import importer
+from ..bl import status
+from ..bl.language import rpt
 from ..core.deps import describe_error, errors
 from ..core.jobs import Job, JobProgress
+from .tool import AvatarOperator
 
 _TICK_SECONDS = 0.05
 _STEP_SECONDS = 0.02
@@ -57,7 +59,7 @@ def progress() -> JobProgress:
     """How far the task is."""
     if _state.job is not None:
         return _state.job.progress
-    return JobProgress(_state.fraction, "Reading the animation")
+    return JobProgress(_state.fraction, rpt("Reading the animation"))
 
 
 def outcome() -> str:
@@ -138,6 +140,7 @@ def stop(why: str = "") -> None:
     _state.task, _state.job, _state.outcome = None, None, why
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
+        status.show("", None)
     if job is not None:
         job.cancel()
     if task is not None and task.steps is not None:
@@ -172,44 +175,48 @@ def _tick() -> float | None:
     except Exception as error:  # the panel shows it; a timer has nobody to raise to
         print(f"LCA Avatars: {describe_error(error)}")
         done = True
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                area.tag_redraw()
+    status.show(task.title, None if done else progress())
+    status.redraw()
     return None if done else _TICK_SECONDS
 
 
-class TaskOperator:
+class TaskOperator(AvatarOperator):
     """Shared by operators that begin a task: scripts wait for its landing, the interface does not."""
+
+    wait: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
+    timeout: bpy.props.FloatProperty(default=3600.0, min=0.1, options={"HIDDEN"})  # type: ignore[valid-type]
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """One task at a time, on an avatar."""
-        if importer.find_avatar(context.object) is None:
-            cls.poll_message_set("Select an imported avatar first")  # type: ignore[attr-defined]
-            return False
         if _state.task is not None:
-            cls.poll_message_set(f"{_state.task.title} is still running")  # type: ignore[attr-defined]
+            line = rpt("{task} is still running").format(task=_state.task.title)
+            cls.poll_message_set(line)  # type: ignore[attr-defined]
             return False
-        return True
+        return super().poll(context)
 
-    def launch(self, task: Task) -> set[str]:
+    def prepare(self, context: bpy.types.Context) -> Task:
+        """The task to begin.
+
+        Raises:
+            LcaError, ValueError: it cannot be; the user reads the message.
+        """
+        raise NotImplementedError
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
         """Begin, and wait when called from a script."""
-        begin(task)
-        if not self.wait:  # type: ignore[attr-defined]
-            watch()
-            return {"FINISHED"}
         try:
-            line = wait(self.timeout)  # type: ignore[attr-defined]
+            begin(self.prepare(context))
+            if not self.wait:
+                watch()
+                return {"FINISHED"}
+            line = wait(self.timeout)
+        except ValueError as error:
+            return self.refuse(str(error))
         except Exception as error:
             return self.refuse(describe_error(error))
         self.report({"INFO"}, line)  # type: ignore[attr-defined]
         return {"FINISHED"}
-
-    def refuse(self, why: str) -> set[str]:
-        """Report the reason and cancel."""
-        self.report({"ERROR"}, why)  # type: ignore[attr-defined]
-        return {"CANCELLED"}
 
 
 class LCA_OT_cancel_task(bpy.types.Operator):

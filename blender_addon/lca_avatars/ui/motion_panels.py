@@ -6,6 +6,7 @@ from __future__ import annotations
 import bpy
 
 from ..bl import frames_cloud, importer, live
+from ..bl.language import iface
 from ..ops import task
 from .panels import _NeedsAvatar
 
@@ -81,7 +82,7 @@ class LCA_PT_export(_NeedsAvatar, bpy.types.Panel):
 def _draw_task(layout: bpy.types.UILayout) -> None:
     if task.running() is not None:
         now = task.progress()
-        layout.progress(factor=now.fraction, text=now.message or "Working")
+        layout.progress(factor=now.fraction, text=iface(now.message or "Working"))
         layout.operator("lca.cancel_task", icon="CANCEL")
     elif task.outcome():
         layout.label(text=task.outcome())

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import bpy
 
-from ..bl import bone_groups, controls, importer, limbs, mirror, splats
+from ..bl import bone_groups, controls, importer, limbs, mirror, preview, scene_light, splats
+from ..bl.language import iface
 from ..core.frames import SIDES
 from ..core.presets import expressions, hand_poses
 from ..core.rig_info import Control
@@ -42,16 +43,24 @@ class LCA_PT_avatar(_Sidebar, bpy.types.Panel):
         rig = importer.find_avatar(context.object)
         if rig is None:
             return
-        layout.label(text=f"{rig.name}: {rig.get('lca_gaussians', 0):,} splats", icon="OUTLINER_OB_ARMATURE")
+        facts = iface("{name}: {count:,} splats").format(name=rig.name, count=rig.get("lca_gaussians", 0))
+        layout.label(text=facts, icon="OUTLINER_OB_ARMATURE")
         row = layout.row(align=True)
         for mode in importer.DISPLAY:
-            row.operator("lca.display", text=mode.title()).mode = mode
+            row.operator("lca.display", text=iface(mode.title())).mode = mode
+        shown = bool(rig.get(preview.SHOWN))
+        layout.operator("lca.preview", icon="SHADING_RENDERED", depress=shown).on = not shown
+        if shown and preview.problem():
+            layout.label(text=preview.problem(), icon="ERROR")
         cloud = importer.part(rig, "splats")
         if cloud is not None:
             row = layout.row(align=True)
-            row.label(text=f"Detail {splats.get_keep(cloud):.0%}")
+            row.label(text=iface("Detail {share:.0%}").format(share=splats.get_keep(cloud)))
             for keep in _DETAILS:
                 row.operator("lca.detail", text=f"{keep:.0%}").keep = keep
+        if scene_light.FOLLOW in rig:
+            layout.prop(rig, f'["{scene_light.FOLLOW}"]', text="Lit by the Scene (service frames)")
+        layout.operator("lca.add_to_library", icon="ASSET_MANAGER")
 
 
 class LCA_PT_service(_Sidebar, bpy.types.Panel):
@@ -75,12 +84,14 @@ class LCA_PT_service(_Sidebar, bpy.types.Panel):
         job = landing.running()
         if job is not None:
             progress = job.progress
-            layout.progress(factor=progress.fraction, text=progress.message or "Working")
+            layout.progress(factor=progress.fraction, text=iface(progress.message or "Working"))
             layout.operator("lca.cancel_job", icon="CANCEL")
             return
         layout.operator("lca.create_avatar", icon="FILE_MOVIE")
         for avatar in info.avatars[:_SHOWN_AVATARS]:
-            button = layout.operator("lca.fetch_avatar", text=f"Import {avatar.title}", icon="IMPORT")
+            button = layout.operator(
+                "lca.fetch_avatar", text=iface("Import {name}").format(name=avatar.title), icon="IMPORT"
+            )
             button.resource = avatar.resource
         if landing.outcome():
             layout.label(text=landing.outcome())
@@ -99,7 +110,7 @@ class LCA_PT_pose(_NeedsAvatar, bpy.types.Panel):
             return
         for limb in limbs.limbs():
             row = layout.row(align=True)
-            row.prop(rig, f'["{limb.switch}"]', text=limbs.slider(limb).label, slider=True)
+            row.prop(rig, f'["{limb.switch}"]', text=iface(limbs.slider(limb).label), slider=True)
             for way in ("FK", "IK"):
                 button = row.operator("lca.switch_limb", text=way)
                 button.limb, button.to = limb.switch, way
@@ -112,7 +123,7 @@ class LCA_PT_pose(_NeedsAvatar, bpy.types.Panel):
             (mirror.RIGHT_TO_LEFT, "R > L"),
             (mirror.SWAP, "Swap"),
         ):
-            row.operator("lca.mirror_pose", text=text).direction = direction
+            row.operator("lca.mirror_pose", text=iface(text)).direction = direction
         box = layout.box()
         box.label(text="Visible Controls")
         grid = box.grid_flow(columns=3, align=True)
@@ -133,7 +144,7 @@ class LCA_PT_animation(_NeedsAvatar, bpy.types.Panel):
         """Buttons."""
         row = self.layout.row(align=True)
         for part in ("ALL", "BODY", "HANDS", "FACE"):
-            row.operator("lca.key_pose", text=part.title()).part = part
+            row.operator("lca.key_pose", text=iface(part.title())).part = part
         self.layout.operator("lca.board_to_sliders")
         self.layout.operator("lca.pose_assets", icon="ASSET_MANAGER")
         self.layout.operator_menu_enum("lca.bone_names", "scheme")
@@ -160,7 +171,7 @@ class LCA_PT_face(_NeedsAvatar, bpy.types.Panel):
             by_region.setdefault(control.group, []).append(control)
         for title, members in by_region.items():
             box = self.layout.box()
-            box.label(text=title)
+            box.label(text=iface(title))
             _draw_sliders(box, rig, members)
 
 
@@ -182,7 +193,7 @@ class LCA_PT_fingers(_NeedsAvatar, bpy.types.Panel):
         row = self.layout.row()
         for side in SIDES:
             column = row.column()
-            column.label(text=f"{side.title()} hand")
+            column.label(text=iface(f"{side.title()} hand"))
             _draw_sliders(column, rig, [c for c in controls.sliders(rig, "FINGERS") if c.side == side])
 
 
@@ -203,7 +214,7 @@ class LCA_PT_gaze(_NeedsAvatar, bpy.types.Panel):
 def _draw_sliders(layout: bpy.types.UILayout, rig: bpy.types.Object, members: list[Control]) -> None:
     column = layout.column(align=True)
     for control in members:
-        column.prop(rig, f'["{control.name}"]', text=control.label, slider=True)
+        column.prop(rig, f'["{control.name}"]', text=iface(control.label), slider=True)
 
 
 CLASSES = (
