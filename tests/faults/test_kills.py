@@ -64,9 +64,12 @@ class Customer:
                     self.request_id = ""
 
 
-def kill_often(tmp_path: Path, package: Path, photo: Path, points: int, seed: int) -> tuple[int, int]:
+def kill_often(
+    tmp_path: Path, package: Path, photo: Path, points: int, seed: int, place: Path | None = None
+) -> tuple[int, int]:
     moments = random.Random(seed)
-    customer, server = Customer(photo), ServerProcess(tmp_path / "data", package, limits=LIMITS)
+    about = {"limits": LIMITS, "blobs": f"file://{place}" if place else ""}
+    customer, server = Customer(photo), ServerProcess(tmp_path / "data", package, **about)
     swept = 0
     for _ in range(points):
         server.start()
@@ -110,6 +113,8 @@ def kill_often(tmp_path: Path, package: Path, photo: Path, points: int, seed: in
         cas = {name.rpartition("/")[2] for name in left if name.startswith("cas/")}
         assert cas == {avatar.revision for avatar in client.list_avatars()}, "the sweep leaves no orphan"
         assert not [name for name in left if name.startswith(("tmp/", "results/"))]
+        if place is not None:
+            assert {path.name for path in place.glob("*/*")} == cas
     assert database_is_sound(server.data)
     if points > 10:
         assert max(attempts) > 1 and swept > 0
@@ -119,7 +124,7 @@ def kill_often(tmp_path: Path, package: Path, photo: Path, points: int, seed: in
 
 
 def test_killed_at_a_few_points(tmp_path, package, photo):
-    kill_often(tmp_path, package, photo, points=3, seed=1)
+    kill_often(tmp_path, package, photo, points=3, seed=1, place=tmp_path / "blobs")
 
 
 @pytest.mark.faults

@@ -12,29 +12,14 @@ import hashlib
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from lca.errors import AlreadyExistsError, DataLossError, InvalidInputError, NotFoundError, PreconditionError
+from lca.errors import AlreadyExistsError, DataLossError, InvalidInputError, NotFoundError
 from lca_bridge.cli.output import print_json
 from lca_bridge.cli.serve import client_for
 from lca_bridge.client import LcaClient
+from lca_bridge.server.objects import open_place
 
 SCHEMA = "lca.library/1"
-
-
-def open_place(url: str) -> tuple[Any, str]:
-    """(file system, path) of a folder or URL; PreconditionError ``FSSPEC_MISSING``."""
-    try:
-        import fsspec
-    except ImportError:
-        raise PreconditionError(
-            "Libraries are read and written with fsspec: pip install fsspec.", reason="FSSPEC_MISSING"
-        ) from None
-    try:
-        system, path = fsspec.core.url_to_fs(url)
-    except (ValueError, ImportError) as error:
-        raise InvalidInputError(f"This place cannot be opened: {error}", reason="BAD_URL") from None
-    return system, str(path).rstrip("/")
 
 
 def export_library(client: LcaClient, url: str) -> list[str]:

@@ -77,6 +77,9 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--jobs", type=int, default=1, help="avatars made at the same time")
     serve.add_argument("--tokens", help="file of NAME TOKEN lines: callers that see only what they made")
     serve.add_argument("--metrics", default="", metavar="HOST:PORT", help="Prometheus metrics, loopback only")
+    serve.add_argument(
+        "--blobs", default="", metavar="URL", help="object store for packages (fsspec: s3://...)"
+    )
     serve.add_argument("--executor", choices=["local", "ray"], default="local", help="what runs the jobs")
     serve.add_argument(
         "--limit", action="append", default=[], metavar="NAME=VALUE", help="e.g. storage_bytes=68719476736"

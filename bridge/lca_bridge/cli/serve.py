@@ -43,6 +43,7 @@ def serve(args: argparse.Namespace) -> int:
         tokens=Path(args.tokens) if args.tokens else None,
         executor=args.executor,
         metrics=args.metrics,
+        blobs=args.blobs,
         limits=parse_limits(args.limit, running_jobs=max(args.jobs, 1)),
     )
     if args.check:

@@ -53,7 +53,7 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16 << 10),
-    # Frozen clients are found by pings and lose their place within ten seconds; gRPC needs all three (measured).
+    # Pings find frozen clients, which lose their place within ten seconds; gRPC needs all three (measured).
     ("grpc.keepalive_time_ms", 4_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),

@@ -14,6 +14,7 @@ from lca.errors import (
     AbortedError,
     AlreadyExistsError,
     InvalidInputError,
+    LcaError,
     NotFoundError,
     OutOfRangeError,
     PreconditionError,
@@ -128,7 +129,14 @@ class AvatarService(rpc.AvatarServiceServicer):
                 row = AvatarRow(
                     avatar_id, title or avatar_id, revision, labels=dict(request.labels), stats=stats
                 )
-                return store.add_avatar(row, [upload.id], key)
+                try:
+                    row = store.add_avatar(row, [upload.id], key)
+                except LcaError:  # the upload is still there, for another try
+                    if revision not in store.needed_blobs():
+                        core.blobs.delete_blob(revision)
+                    raise
+                path.unlink(missing_ok=True)
+                return row
 
             return avatar_message(await asyncio.to_thread(take))
 
@@ -202,7 +210,9 @@ class AvatarService(rpc.AvatarServiceServicer):
         return avatar_message(row)
 
     async def PurgeAvatar(self, request: pb.PurgeAvatarRequest, context: grpc.aio.ServicerContext) -> Empty:
-        """Erase the avatar and what was made of it: rows first, then the bytes."""
+        """Erase the avatar and what was made of it: what lies elsewhere first, then rows, then files. So the
+        answer is true, and a call that failed half-way can be repeated.
+        """
         core, key = self._core, names.parse_name(request.name, "avatars")
         row = await asyncio.to_thread(core.store.avatar, key, True)
         if request.etag and request.etag != row.etag:
@@ -210,9 +220,16 @@ class AvatarService(rpc.AvatarServiceServicer):
         for job in await asyncio.to_thread(core.store.jobs_of, row):
             await core.runner.end(job.id)
         async with core.write_lock:
+            await asyncio.to_thread(self._erase_elsewhere, row)
             erased = await asyncio.to_thread(core.store.purge_avatar, key, request.etag)
             await asyncio.to_thread(core.forget, erased)
         return Empty()
+
+    def _erase_elsewhere(self, row: AvatarRow) -> None:
+        store = self._core.store
+        blobs = {row.revision, *(job.checkpoint_blob for job in store.jobs_of(row))} - {""}
+        for sha256 in blobs - store.needed_blobs(row):
+            self._core.blobs.erase_object(sha256)
 
     async def GetRig(self, request: pb.GetRigRequest, context: grpc.aio.ServicerContext) -> avatar_pb2.Rig:
         """From ``avatars/{avatar}`` or ``avatars/{avatar}/rig``."""
@@ -224,7 +241,7 @@ class AvatarService(rpc.AvatarServiceServicer):
     ) -> AsyncIterator[pb.DownloadPackageResponse]:
         """Header first, then pieces of at most 1 MiB from the offset."""
         row = await self._row(request.name)
-        path = self._core.package_path(row, request.revision)
+        path = await asyncio.to_thread(self._core.package_path, row, request.revision)
         size = path.stat().st_size
         if request.offset > size:
             raise OutOfRangeError(

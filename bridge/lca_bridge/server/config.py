@@ -42,6 +42,7 @@ class Limits:
         job_days: records and result files of final jobs are kept so long.
         undelete_days: a deleted avatar is erased after so long.
         principal_bytes, principal_jobs: what one named caller may keep, and have unfinished, at a time.
+        cache_bytes: local copies of packages an object store keeps.
     """
 
     upload_bytes: int = 4 << 30
@@ -59,6 +60,7 @@ class Limits:
     principal_bytes: int = 16 << 30
     principal_jobs: int = 8
     concurrent_calls: int = 256
+    cache_bytes: int = 16 << 30
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class ServerConfig:
         executor: "local" or "ray".
         worker: command of a local worker process; empty: the shipped one.
         metrics: ``HOST:PORT`` for Prometheus; loopback only, empty: none.
+        blobs: fsspec URL of an object store for packages; empty: they stay in ``data_dir``.
     """
 
     data_dir: Path = field(default_factory=default_data_dir)
@@ -98,6 +101,7 @@ class ServerConfig:
     executor: str = "local"
     worker: tuple[str, ...] = ()
     metrics: str = ""
+    blobs: str = ""
     limits: Limits = field(default_factory=Limits)
 
     @property

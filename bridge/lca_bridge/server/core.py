@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import time
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from lca.errors import AlreadyExistsError, ExhaustedError, InvalidInputError, NotFoundError, PreconditionError
+from lca.errors import AlreadyExistsError, ExhaustedError, InvalidInputError, PreconditionError
 from lca_bridge.server.access import SYSTEM, caller
 from lca_bridge.server.blobs import BlobStore, storage_error
 from lca_bridge.server.config import ServerConfig
@@ -57,7 +56,8 @@ class ServiceCore:
         except OSError as error:
             raise storage_error(error) from error
         try:
-            store, blobs = Store(root / "lca.db"), BlobStore(root)
+            blobs = BlobStore(root, config.blobs, claim=work)
+            store = Store(root / "lca.db")
         except BaseException:
             lock_file.close()
             raise
@@ -109,6 +109,8 @@ class ServiceCore:
         for key in self.store.avatars_to_purge():
             self.forget(self.store.purge_avatar(key))
         self.store.forget_old_requests()
+        self.blobs.erase_rest()
+        self.blobs.trim(self.config.limits.cache_bytes, self.evaluators.loaded)
 
     def forget(self, erased: Erased) -> None:
         """Remove the bytes of rows that are gone."""
@@ -135,11 +137,7 @@ class ServiceCore:
         principal = caller.get()
         if not principal.sees_all:
             return self.store.owned_bytes(principal.name)
-        stored = 0
-        for sha256 in self.blobs.all_blobs():
-            with contextlib.suppress(FileNotFoundError):
-                stored += self.blobs.blob_path(sha256).stat().st_size
-        return stored + self.store.promised_bytes() + self.results.used_bytes()
+        return self.blobs.stored_bytes() + self.store.promised_bytes() + self.results.used_bytes()
 
     def reserve(self, size: int) -> None:
         """Refuse what the disk or a quota cannot take; ExhaustedError ``STORAGE_FULL``,
@@ -160,17 +158,14 @@ class ServiceCore:
                 raise ExhaustedError("The service's storage is used up. Ask who runs it.")
 
     def package_path(self, row: AvatarRow, revision: str) -> Path:
-        """The package file of an avatar; PreconditionError if ``revision`` is pinned and another."""
+        """The package file of an avatar; PreconditionError if ``revision`` is pinned and another. Blocks."""
         if revision and revision != row.revision:
             raise PreconditionError(
                 "The avatar has another revision by now. Read it again.",
                 reason="REVISION_CHANGED",
                 metadata={"revision": row.revision},
             )
-        path = self.blobs.blob_path(row.revision)
-        if not path.is_file():
-            raise NotFoundError("The package of this avatar is gone.", reason="PACKAGE_GONE")
-        return path
+        return self.blobs.fetch(row.revision)
 
     async def once(self, request: tuple[str, str, bytes], load: Callable[[str], T]) -> T | None:
         """The earlier answer to a request, or ``None``; hold ``write_lock`` until it is stored."""

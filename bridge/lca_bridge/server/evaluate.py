@@ -212,16 +212,23 @@ class Evaluators:
         return await asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(work, *args))
 
     async def get(self, revision: str) -> Evaluator:
-        """The evaluator of a package revision."""
-        return await self.run(self._get, revision)
+        """The evaluator of a package revision; a package that must be fetched holds up nobody else."""
+        path = await asyncio.to_thread(self._blobs.fetch, revision)
+        return await self.run(self._get, revision, path)
 
-    def _get(self, revision: str) -> Evaluator:
+    @property
+    def loaded(self) -> set[str]:
+        """Revisions in memory."""
+        with self._lock:
+            return set(self._loaded)
+
+    def _get(self, revision: str, path: Path) -> Evaluator:
         with self._lock:
             if revision in self._loaded:
                 self._loaded.move_to_end(revision)
                 return self._loaded[revision]
         try:
-            evaluator = Evaluator(self._blobs.blob_path(revision))
+            evaluator = Evaluator(path)
         except ImportError as error:
             raise UnimplementedError(
                 f"This service cannot animate: {error.name} is missing. Install lca-bridge[server].",

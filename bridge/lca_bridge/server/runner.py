@@ -260,6 +260,7 @@ class JobRunner:
         """Store a checkpoint: the bytes first, then the row, and the old bytes last."""
         async with self._write_lock:
             digest, _ = await asyncio.to_thread(self._blobs.put_file, made)
+            await asyncio.to_thread(made.unlink)  # the worker cannot reach the blob through its own file
             kept = await self._change(job.id, job.attempt, checkpoint=stage, checkpoint_blob=digest, losses=0)
             if kept.checkpoint_blob != digest or job.checkpoint_blob not in ("", digest):
                 old = digest if kept.checkpoint_blob != digest else job.checkpoint_blob
@@ -268,16 +269,16 @@ class JobRunner:
     def _worker_spec(self, job: JobRow, scratch: Path) -> dict[str, Any]:
         """Link the uploads under the names a decoder expects: one file, or a folder of photos."""
         if job.kind != "CREATE_AVATAR":
-            package = self._blobs.blob_path(job.spec["revision"])
-            if not package.is_file():
-                raise NotFoundError("The avatar of this job was erased.", reason="PACKAGE_GONE")
+            package = self._blobs.fetch(job.spec["revision"])
             return {
                 "kind": job.kind,
                 "package": str(package),
                 "request": str(self._results.request(job.id)),
                 "out": str(scratch / "result"),
             }
-        saved = self._blobs.blob_path(job.checkpoint_blob) if job.checkpoint_blob else None
+        saved = ""
+        with contextlib.suppress(NotFoundError):
+            saved = str(self._blobs.fetch(job.checkpoint_blob)) if job.checkpoint_blob else ""
         paths: list[Path] = []
         for upload in job.spec["uploads"]:
             row = self._store.upload(upload)
@@ -296,7 +297,7 @@ class JobRunner:
             "name": job.spec["display_name"],
             "seed": job.spec.get("seed", 0),
             "parameters": job.spec.get("parameters", {}),
-            "checkpoint": str(saved) if saved is not None and saved.is_file() else "",
+            "checkpoint": saved,
         }
 
     async def _succeed(self, job: JobRow, made: Path) -> None:
@@ -308,6 +309,7 @@ class JobRunner:
         package = await asyncio.to_thread(check)
         async with self._write_lock:
             revision, size = await asyncio.to_thread(self._blobs.put_file, made)
+            await asyncio.to_thread(made.unlink)
             row = AvatarRow(
                 id=job.spec["avatar_id"],
                 display_name=job.spec["display_name"],

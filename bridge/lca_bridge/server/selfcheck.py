@@ -46,6 +46,8 @@ def check(config: ServerConfig) -> list[Finding]:
         tokens = config.tokens
         look("token file", lambda: f"{len(read_tokens(tokens))} callers")
     look("data folder", lambda: _data(config))
+    if config.blobs:
+        look("blobs", lambda: _blobs(config.blobs))
     look("disk", lambda: _disk(config.data_dir))
     look("packages", _packages)
     look("weights", _weights)
@@ -87,6 +89,21 @@ def _data(config: ServerConfig) -> str:
             await core.close()
 
     return asyncio.run(opened())
+
+
+def _blobs(url: str) -> str:
+    from lca_bridge.server.objects import open_place
+
+    system, root = open_place(url)
+    probe = f"{root}/check"
+    system.makedirs(root, exist_ok=True)
+    system.pipe_file(probe, b"lca")
+    try:
+        if system.cat_file(probe) != b"lca":
+            raise ValueError("the object store does not give back what it was given")
+    finally:
+        system.rm_file(probe)
+    return "can be written, read and erased"
 
 
 def _disk(folder: Path) -> str:

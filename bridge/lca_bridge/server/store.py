@@ -241,12 +241,14 @@ class Store:
             ).fetchall()
         return [row[0] for row in rows]
 
-    def needed_blobs(self) -> set[str]:
-        """Blobs some avatar or unfinished work needs."""
+    def needed_blobs(self, avatar: AvatarRow | None = None) -> set[str]:
+        """Blobs some avatar or unfinished work needs; with ``avatar``: others than it and its jobs."""
+        but_avatar = avatar.id if avatar is not None else ""
+        but_jobs = {job.id for job in self.jobs_of(avatar)} if avatar is not None else set()
         with self._reading() as db:
-            needed = {r[0] for r in db.execute("SELECT revision FROM avatars").fetchall()}
-            rows = db.execute("SELECT json_extract(body, '$.checkpoint_blob') FROM jobs").fetchall()
-        return needed | {row[0] for row in rows if row[0]}
+            found = db.execute("SELECT revision FROM avatars WHERE id!=?", (but_avatar,)).fetchall()
+            rows = db.execute("SELECT id, json_extract(body, '$.checkpoint_blob') FROM jobs").fetchall()
+        return {row[0] for row in found} | {blob for job, blob in rows if blob and job not in but_jobs}
 
     def page(
         self,
