@@ -20,11 +20,25 @@ from lca.errors import CancelledError, InvalidInputError, PreconditionError
 from lca_bridge.wire.package import read_package
 from lca_core.body.names import ARKIT_NAMES
 from lca_core.body.rig import default_rig
+from lca_core.relight import environment
+from lca_core.relight.light import Illumination
 
 ADDON = Path(__file__).parents[2] / "blender_addon"
 sys.path.insert(0, str(ADDON))
 
-from lca_avatars.core import board, control_names, endpoint, follow, frames, jobs, local_service, rig_info  # noqa: E402
+from lca_avatars.core import (  # noqa: E402
+    board,
+    control_names,
+    endpoint,
+    follow,
+    frames,
+    jobs,
+    light,
+    local_service,
+    media,
+    rig_info,
+    splat_view,
+)
 
 seeds = st.integers(0, 2**31)
 
@@ -248,3 +262,111 @@ def test_core_never_imports_bpy_or_torch() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ADDON, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_an_avatar_can_be_made_from(tmp_path: Path) -> None:
+    photos = [tmp_path / name for name in ("b.JPG", "a.png", "c.webp")]
+    clip, other, notes = (tmp_path / name for name in ("walk.mp4", "run.mov", "notes.txt"))
+    for path in (*photos, clip, other, notes):
+        path.touch()
+    assert media.source_files([clip]) == [clip] and media.title_of([clip]) == "walk"
+    assert media.source_files(photos) == sorted(photos) and media.title_of(photos) == tmp_path.name
+    assert media.source_files([photos[0]]) == [photos[0]]
+    assert media.source_files([tmp_path]) == sorted(photos), "a folder gives its photos"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for chosen, why in (
+        ([], "Choose"),
+        ([clip, other], "one video"),
+        ([clip, *photos], "not both"),
+        ([notes], "notes.txt"),
+        ([tmp_path / "gone.mp4"], "no clip"),
+        ([empty], "no photos"),
+    ):
+        with pytest.raises(InvalidInputError, match=why):
+            media.source_files(chosen)
+    for i in range(media.MOST_PHOTOS + 1):
+        (empty / f"{i}.jpg").touch()
+    with pytest.raises(InvalidInputError, match="65 photos"):
+        media.source_files([empty])
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds)
+def test_splats_are_drawn_from_far_to_near(seed: int) -> None:
+    """The camera looks along -Z: depth never decreases towards it by more than the promised step."""
+    rng = np.random.default_rng(seed)
+    means = rng.normal(size=(int(rng.integers(0, 3000)), 3)).astype(np.float32)
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    view = np.eye(4)
+    view[:3, :3], view[:3, 3] = turn, rng.normal(size=3)
+    order = splat_view.far_to_near(means, view)
+    assert sorted(order.tolist()) == list(range(len(means)))
+    depth = (means[order] @ turn.T)[:, 2]
+    step = np.ptp(depth) / 65535 if len(depth) else 0.0
+    assert (np.diff(depth) >= -1.01 * step - 1e-6).all()
+    texels = splat_view.order_texels(order)
+    assert texels.shape[1] == splat_view.ROW and np.array_equal(texels.reshape(-1)[: len(order)], order)
+
+
+def test_packed_splats_are_where_the_shader_looks() -> None:
+    rng = np.random.default_rng(0)
+    count = splat_view.ROW + 3
+    means, quats, scales, base = (rng.normal(size=(count, width)) for width in (3, 4, 3, 4))
+    texels = splat_view.pack(means, quats, scales, base)
+    assert texels.shape == (2, 4 * splat_view.ROW, 4) and texels.dtype == np.float32
+    for i in (0, 5, splat_view.ROW - 1, splat_view.ROW, count - 1):
+        mean, quat, scale, colour = texels[i // splat_view.ROW, 4 * (i % splat_view.ROW) :][:4]
+        assert np.allclose(mean, [*means[i], base[i, 3]]) and np.allclose(quat, quats[i])
+        assert np.allclose(scale[:3], scales[i])
+        assert np.allclose(colour[:3], 0.5 + splat_view.SH_C0 * base[i, :3])
+    assert not texels.reshape(-1, 16)[count:].any()
+
+
+def scene_to_avatar() -> np.ndarray:
+    """Blender's scene (Z up, the avatar faces -Y) to the avatar's axes (Y up, faces +Z)."""
+    return np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+
+
+def test_light_means_what_the_core_means_by_it() -> None:
+    """Harmonics, lamps and pictures agree with ``lca_core.relight``, which evaluates them."""
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(50, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    assert np.allclose(light.harmonics(directions), environment.sh_basis(directions))
+
+    # A lamp of irradiance E leaves E / pi on white.
+    sun = light.Lamp("SUN", np.array([2.0, 3.0, 4.0]), np.zeros(3), np.array([0.0, 0.0, -1.0]))
+    mine = light.gathered(np.zeros((9, 3)), [sun], np.zeros(3), scene_to_avatar())
+    lamp = environment.directional((0.0, 1.0, 0.0), np.array([2.0, 3.0, 4.0]) / np.pi)
+    theirs = Illumination.of(environment.Environment(np.zeros((64, 128, 3)), (lamp,))).frame_light()
+    assert np.abs(mine - theirs).max() < 1e-5
+
+    # A picture with the same light in it, seen by both: theirs from the top down, +Z in the middle.
+    height = 32
+    towards, _area = environment.directions(height)
+    scene = towards @ scene_to_avatar()
+    radiance = np.exp(scene @ np.array([0.3, -0.7, 0.2]))[..., None] * np.array([1.0, 0.5, 0.25])
+    latitude = ((np.arange(height) + 0.5) / height - 0.5) * np.pi
+    turn = (0.5 - (np.arange(2 * height) + 0.5) / (2 * height)) * 2 * np.pi
+    flat = np.cos(latitude)[:, None]
+    blender = np.stack(
+        np.broadcast_arrays(flat * np.cos(turn), flat * np.sin(turn), np.sin(latitude)[:, None]), -1
+    )
+    picture = np.exp(blender @ np.array([0.3, -0.7, 0.2]))[..., None] * np.array([1.0, 0.5, 0.25])
+    mine = light.turned(light.sky(picture), scene_to_avatar())
+    theirs = Illumination.of(environment.Environment(radiance), highlights=False).sh
+    assert np.abs(mine - theirs).max() < 2e-3 * np.abs(theirs).max()
+    assert np.abs(light.sky(np.ones((16, 32, 3))) - light.constant(np.ones(3))).max() < 2e-2
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds)
+def test_turning_light_turns_what_it_is_seen_by(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    turn *= np.sign(np.linalg.det(turn))
+    lit, towards = rng.normal(size=(9, 3)), rng.normal(size=(20, 3))
+    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    there = light.harmonics(towards @ turn.T) @ light.turned(lit, turn)
+    assert np.abs(there - light.harmonics(towards) @ lit).max() < 1e-9

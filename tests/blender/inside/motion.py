@@ -13,10 +13,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "blender_addon"))
 
-import lca_avatars
 from lca.motion import MotionClip, read_motion
 from lca.motion.skeleton import ARKIT, JOINTS
-from lca_avatars.bl import compat, importer, limbs, motion, pose_reader
+from lca_avatars.bl import limbs, motion, pose_reader
 from lca_avatars.core.board import knob_of
 from lca_avatars.core.control_names import IK_PROPERTIES
 from lca_avatars.core.motion_keys import PARTS, continuous
@@ -25,25 +24,6 @@ from lca_bridge.wire.skin import rotation_matrices
 AVATAR = os.environ["LCA_TEST_AVATAR"]
 MEDIA = Path(os.environ.get("LCA_MEDIA", Path(__file__).parents[4] / "shared" / "media"))
 FPS = 24.0
-
-
-@pytest.fixture(scope="module")
-def imported() -> str:
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    importer.import_avatar(AVATAR)
-    path = os.path.join(bpy.app.tempdir, "motion.blend")
-    bpy.ops.wm.save_as_mainfile(filepath=path)
-    return path
-
-
-@pytest.fixture
-def rig(imported: str) -> bpy.types.Object:
-    bpy.ops.wm.open_mainfile(filepath=imported)
-    lca_avatars.register()
-    found = next(obj for obj in bpy.data.objects if importer.AVATAR_ID in obj)
-    compat.select_only(found)
-    yield found
-    lca_avatars.unregister()
 
 
 def clip_of(frames: int = 7, seed: int = 0, **silent: bool) -> MotionClip:

@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "blender_addon"))
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-import lca_avatars  # noqa: E402
 from lca.motion.skeleton import ARKIT  # noqa: E402
 from lca_avatars.bl import cache_player, compat, frames_cloud, importer, pose_reader  # noqa: E402
 from lca_avatars.core import splat_cache  # noqa: E402
@@ -28,25 +27,6 @@ from lca_bridge.wire.package import read_package  # noqa: E402
 from lca_bridge.wire.skin import BakedRig  # noqa: E402
 
 AVATAR = os.environ["LCA_TEST_AVATAR"]
-
-
-@pytest.fixture(scope="module")
-def imported() -> str:
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    importer.import_avatar(AVATAR)
-    path = os.path.join(bpy.app.tempdir, "output.blend")
-    bpy.ops.wm.save_as_mainfile(filepath=path)
-    return path
-
-
-@pytest.fixture
-def rig(imported: str) -> bpy.types.Object:
-    bpy.ops.wm.open_mainfile(filepath=imported)
-    lca_avatars.register()
-    found = next(obj for obj in bpy.data.objects if importer.AVATAR_ID in obj)
-    compat.select_only(found)
-    yield found
-    lca_avatars.unregister()
 
 
 def key_a_move(rig: bpy.types.Object, last: int = 4) -> None:

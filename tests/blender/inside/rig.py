@@ -12,7 +12,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "blender_addon"))
 
-import lca_avatars
 from lca_avatars.bl import (
     bone_groups,
     compat,
@@ -33,27 +32,6 @@ from lca_core.body.names import ARKIT_NAMES, JOINT_INDEX, JOINT_NAMES
 
 AVATAR = os.environ["LCA_TEST_AVATAR"]
 LIMBS = limbs.limbs()
-
-
-@pytest.fixture(scope="module")
-def imported() -> str:
-    """One import for the module; its blend file is reopened by every test."""
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    importer.import_avatar(AVATAR)
-    path = os.path.join(bpy.app.tempdir, "rig.blend")
-    bpy.ops.wm.save_as_mainfile(filepath=path)
-    return path
-
-
-@pytest.fixture
-def rig(imported: str) -> bpy.types.Object:
-    """A fresh copy of the avatar, read back from a saved file, with the add-on's operators."""
-    bpy.ops.wm.open_mainfile(filepath=imported)
-    lca_avatars.register()
-    found = next(obj for obj in bpy.data.objects if importer.AVATAR_ID in obj)
-    compat.select_only(found)
-    yield found
-    lca_avatars.unregister()
 
 
 def settle(rig: bpy.types.Object) -> None:
