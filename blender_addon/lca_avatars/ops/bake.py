@@ -24,8 +24,7 @@ from .tool import LOST, AvatarTool, active_rig
 
 
 class LCA_OT_bake_splats(motion.FrameRange, service.ServiceFields, TaskOperator, bpy.types.Operator):
-    """Let the service evaluate every frame of the range and play the result from files: final quality, for
-    rendering"""
+    """Let the service evaluate every frame of the range and play the result from files: final quality"""
 
     bl_idname = "lca.bake_splats"
     bl_label = "Bake Splat Cache"

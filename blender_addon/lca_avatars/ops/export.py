@@ -30,8 +30,7 @@ from .tool import LOST, AvatarTool, active_rig
 
 
 class LCA_OT_export_usd(AvatarTool, bpy.types.Operator, ExportHelper):
-    """Export the avatar and its shot with Blender's own USD exporter: skeleton, mesh, and splats frame by
-    frame"""
+    """Export avatar and shot with Blender's own USD exporter: skeleton, mesh, splats frame by frame"""
 
     bl_idname = "lca.export_usd"
     bl_label = "Export Shot (USD)"
