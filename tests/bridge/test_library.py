@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lca.errors import AlreadyExistsError, DataLossError, InvalidInputError, NotFoundError
@@ -37,6 +39,26 @@ def test_a_library_travels(client, package_file, tmp_path, place):
         import_library(client, url + "-none")
     with pytest.raises(InvalidInputError):
         import_library(client, "nonsense://x")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"revision": "../../etc/passwd"},
+        {"revision": "ab" * 31},
+        {"id": 7},
+        {"labels": ["a"]},
+        {"labels": {"a": 1}},
+        {"display_name": None},
+    ],
+)
+def test_a_list_from_elsewhere_is_checked_before_anything_is_read(client, tmp_path, entry):
+    sound = {"id": "ada", "display_name": "Ada", "labels": {}, "revision": "ab" * 32}
+    text = json.dumps({"schema": "lca.library/1", "avatars": [{**sound, **entry}]})
+    (tmp_path / "library.json").write_text(text)
+    with pytest.raises(InvalidInputError) as caught:
+        import_library(client, str(tmp_path))
+    assert caught.value.reason == "BAD_LIBRARY"
 
 
 def test_another_person_is_never_replaced(client, package_file, repack, new_groups, tmp_path):

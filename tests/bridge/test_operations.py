@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lca.errors import AlreadyExistsError, DataLossError, InvalidInputError, PreconditionError
+from lca.errors import (
+    AlreadyExistsError,
+    DataLossError,
+    ExhaustedError,
+    InvalidInputError,
+    PreconditionError,
+)
 from lca_bridge.cli.serve import parse_limits
 from lca_bridge.client import connect
 from lca_bridge.server.access import SYSTEM, Principal, Tokens, caller, may_see, read_tokens
@@ -18,6 +24,7 @@ from lca_bridge.server.checkpoint import load_capture, save_capture
 from lca_bridge.server.config import Limits, ServerConfig
 from lca_bridge.server.core import refuse_network_folder
 from lca_bridge.server.local_executor import LocalExecutor, visible_gpus
+from lca_bridge.server.privacy import PathHider
 from lca_bridge.server.selfcheck import check
 
 
@@ -35,6 +42,8 @@ def test_metrics_count_calls_frames_and_jobs(tmp_path, package_file):
         name = client.import_avatar(client.upload(package_file).name, avatar_id="ada").name
         with client.animate(name, every=True) as stream:
             assert len(list(stream.play(pose_to_proto(i) for i in range(1, 4)))) == 3
+        with client.animate(name, codec="corrections", every=True) as stream:  # many frames to a message
+            assert len(list(stream.play(pose_to_proto(i) for i in range(1, 41)))) == 40
         with pytest.raises(Exception, match="avatar"):
             client.get_avatar("avatars/none")
         client.wait_job(client.bake_motion(name, [pose_to_proto(1)], fps=30).name)
@@ -43,7 +52,9 @@ def test_metrics_count_calls_frames_and_jobs(tmp_path, package_file):
         lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         service_label = 'grpc_server_handled_total{grpc_code="%s",grpc_method="%s",grpc_service="lca.v1.%s"}'
         assert float(lines[service_label % ("NOT_FOUND", "GetAvatar", "AvatarService")]) == 1
-        assert float(lines['lca_animate_frames_total{result="sent"}']) == 3
+        assert float(lines['lca_animate_frames_total{result="sent"}']) == 43
+        assert 4 <= float(lines["lca_animate_frame_age_seconds_count"]) < 43
+        assert 0 < float(lines["lca_encode_seconds_sum"]) < float(lines["lca_animate_frame_age_seconds_sum"])
         assert float(lines['lca_jobs{kind="BAKE_MOTION",state="SUCCEEDED"}']) == 1
         assert float(lines['lca_job_stage_seconds_count{stage="frames"}']) == 1
         assert float(lines["lca_storage_bytes"]) >= package_file.stat().st_size
@@ -182,3 +193,54 @@ def test_attempts_take_turns_on_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert visible_gpus() == (), "one GPU needs no turns"
     assert LocalExecutor(3, gpus=("2", "5")).capacity == 3
+
+
+def test_folders_that_others_can_write_to_are_refused(tmp_path):
+    folder = tmp_path / "d"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(PreconditionError) as caught, ServiceThread(ServerConfig(data_dir=folder)):
+        pass
+    assert caught.value.reason == "DATA_FOLDER_OPEN"
+    assert not next(f for f in check(ServerConfig(data_dir=folder)) if f.what == "data folder").ok
+    folder.chmod(0o700)
+    sockets = tmp_path / "s"
+    sockets.mkdir()
+    sockets.chmod(0o770)
+    config = ServerConfig(data_dir=folder, address=f"unix:{sockets / 'lca.sock'}")
+    with pytest.raises(InvalidInputError) as open_folder, ServiceThread(config):
+        pass
+    assert open_folder.value.reason == "SOCKET_FOLDER_OPEN"
+    sockets.chmod(0o700)
+    with ServiceThread(config):
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (sockets / "lca.sock", folder / "lca.db")}
+        assert modes == {"lca.sock": 0o600, "lca.db": 0o600}
+
+
+def test_messages_hide_where_the_service_keeps_its_files(tmp_path):
+    hide = PathHider(tmp_path)
+    text = f"There is no avatar file '{tmp_path}/cas/ab/abc'. See {tmp_path}, or mine/clip.mp4."
+    assert hide(text) == (
+        "There is no avatar file 'a file of the service'. See a file of the service, or mine/clip.mp4."
+    )
+
+
+def test_a_bake_that_cannot_fit_is_refused_at_once(tmp_path, package_file):
+    from lca_bridge.wire.messages import pose_to_proto
+
+    limits = Limits(storage_bytes=package_file.stat().st_size * 2)
+    config = ServerConfig(data_dir=tmp_path / "d", address="127.0.0.1:0", limits=limits)
+    with ServiceThread(config) as service, connect(service.target, service.token) as client:
+        name = client.import_avatar(client.upload(package_file).name).name
+        with pytest.raises(ExhaustedError) as caught:
+            client.bake_motion(name, [pose_to_proto(1)] * 200, fps=30)
+        assert caught.value.reason == "QUOTA_EXCEEDED" and client.list_jobs() == []
+
+
+def test_packages_beyond_the_limit_are_not_taken_in(tmp_path, package_file):
+    limits = Limits(package_bytes=package_file.stat().st_size - 1)
+    config = ServerConfig(data_dir=tmp_path / "d", address="127.0.0.1:0", limits=limits)
+    with ServiceThread(config) as service, connect(service.target, service.token) as client:
+        with pytest.raises(InvalidInputError) as caught:
+            client.upload(package_file)
+        assert caught.value.reason == "PACKAGE_INVALID"

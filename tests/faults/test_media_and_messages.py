@@ -217,6 +217,38 @@ def forged(count: int) -> bytes:
     return bytes(data)
 
 
+def crowded(entries: int, zip64: bool) -> bytes:
+    """A directory of so many entries, whatever its end record says about their number."""
+    name = b"a"
+    one = (
+        struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, 0, 0, len(name), 0, 0, 0, 0, 0, 0) + name
+    )
+    directory = one * entries
+    said = 47 if zip64 else len(directory)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, said, 0, 0)
+    if not zip64:
+        return b"PK\3\4" + directory + end
+    start = 4 + len(directory)
+    real = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, entries, entries, len(directory), 4)
+    return b"PK\3\4" + directory + real + struct.pack("<4sLQL", b"PK\6\7", 0, start, 1) + end
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+def test_11_a_million_entries_are_not_even_read(zip64, tmp_path):
+    from lca_bridge.wire.package import read_package
+
+    data = crowded(1_000_000, zip64)
+    small = tmp_path / "small.zip"
+    small.write_bytes(crowded(1000, zip64))
+    with zipfile.ZipFile(small) as known:
+        assert len(known.infolist()) == 1000, "zipfile reads what the directory holds"
+    before, begun = resident(), time.monotonic()
+    with pytest.raises(InvalidInputError) as caught:
+        read_package(data)
+    assert caught.value.reason == "PACKAGE_INVALID"
+    assert time.monotonic() - begun < 0.5 and resident() - before < 16 << 20
+
+
 def test_11_packages_that_climb_out(server, client, tmp_path):
     cases = {
         "up": archive(lambda z: z.writestr("../evil", b"x")),

@@ -59,6 +59,9 @@ def test_the_server_knows_two_things() -> None:
         for path in ("/../README.md", "/etc/passwd", "/viewer.js"):
             with pytest.raises(urllib.error.HTTPError):
                 urllib.request.urlopen(base + path)
+        for host in ("evil.example", "127.0.0.1.evil.example:80"):  # a name that was made to point here
+            with pytest.raises(urllib.error.HTTPError):
+                urllib.request.urlopen(urllib.request.Request(f"{base}/asset.usdz", headers={"Host": host}))
         server.shutdown()
 
 

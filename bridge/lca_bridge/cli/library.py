@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from lca.errors import AlreadyExistsError, DataLossError, InvalidInputError, NotFoundError
 from lca_bridge.cli.output import print_json
@@ -20,6 +22,8 @@ from lca_bridge.client import LcaClient
 from lca_bridge.server.objects import open_place
 
 SCHEMA = "lca.library/1"
+MAX_LIST_BYTES = 64 << 20
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def export_library(client: LcaClient, url: str) -> list[str]:
@@ -49,17 +53,13 @@ def import_library(client: LcaClient, url: str) -> tuple[list[str], list[str]]:
 
     Raises:
         NotFoundError: ``NO_LIBRARY``.
+        InvalidInputError: ``BAD_LIBRARY``; the list is not what an export writes.
         AlreadyExistsError: an id belongs to another avatar here; nothing after it was read.
         DataLossError: a package has other bytes than the library says.
     """
     system, root = open_place(url)
-    try:
-        about = json.loads(system.cat_file(f"{root}/library.json"))
-        entries = about["avatars"] if about["schema"] == SCHEMA else None
-    except (OSError, ValueError, KeyError, TypeError):
-        entries = None
-    if entries is None:
-        raise NotFoundError("There is no library of this version here.", reason="NO_LIBRARY")
+    entries = _entries(system, root)
+    largest = client.server_info().limits.max_upload_bytes
     known = {avatar.name: avatar.revision for avatar in client.list_avatars()}
     new: list[str] = []
     same: list[str] = []
@@ -75,8 +75,8 @@ def import_library(client: LcaClient, url: str) -> tuple[list[str], list[str]]:
                     reason="AVATAR_EXISTS",
                 )
             path = Path(folder) / "package.lca"
-            if not all(c in "0123456789abcdef" for c in revision):
-                raise InvalidInputError("The library names a file that is no hash.", reason="NO_LIBRARY")
+            if system.size(f"{root}/{revision}.lca") > largest:
+                raise DataLossError(f"The package of {entry['id']!r} is larger than this service takes.")
             system.get_file(f"{root}/{revision}.lca", str(path))
             with path.open("rb") as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != revision:
@@ -87,6 +87,28 @@ def import_library(client: LcaClient, url: str) -> tuple[list[str], list[str]]:
             )  # fmt: skip
             new.append(made.name)
     return new, same
+
+
+def _entries(system: Any, root: str) -> list[dict[str, Any]]:
+    """What ``library.json`` lists, checked: it may come from anywhere."""
+    try:
+        note = f"{root}/library.json"
+        about = json.loads(system.cat_file(note)) if system.size(note) <= MAX_LIST_BYTES else {}
+        found = about["avatars"] if about["schema"] == SCHEMA else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        raise NotFoundError("There is no library of this version here.", reason="NO_LIBRARY")
+    for entry in found:
+        about = entry if isinstance(entry, dict) else {}
+        labels = about.get("labels")
+        texts = [about.get("id"), about.get("display_name")]
+        texts += [*labels.keys(), *labels.values()] if isinstance(labels, dict) else [None]
+        if not all(isinstance(text, str) for text in texts):
+            raise InvalidInputError("An entry of the library is damaged.", reason="BAD_LIBRARY")
+        if not _SHA256.fullmatch(str(about.get("revision"))):
+            raise InvalidInputError("The library names a file that is no hash.", reason="BAD_LIBRARY")
+    return found
 
 
 def library(args: argparse.Namespace) -> int:

@@ -50,6 +50,7 @@ def serve(args: argparse.Namespace) -> int:
         from lca_bridge.server.selfcheck import check
 
         return report(check(config), args.json)
+    os.umask(0o077)  # faces and tokens are for their owner only, whatever the folder's own mode
     log_to_stderr(logging.INFO if args.debug or args.log else logging.WARNING)
     asyncio.run(_serve(config, args.json))
     return 0

@@ -71,7 +71,10 @@ def page_server(asset: bytes, title: str, port: int = 0) -> http.server.Threadin
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body, kind = answers.get(self.path.partition("?")[0], (b"Not found", "text/plain"))
+            # A page from elsewhere may reach us under its own name (DNS rebinding), but not as this host.
+            here = self.headers.get("Host", "").rpartition(":")[0] in ("127.0.0.1", "localhost")
+            path = self.path.partition("?")[0] if here else ""
+            body, kind = answers.get(path, (b"Not found", "text/plain"))
             self.send_response(200 if body != b"Not found" else 404)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))

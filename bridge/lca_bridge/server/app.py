@@ -35,6 +35,7 @@ from lca_bridge.server.core import ServiceCore
 from lca_bridge.server.guard import Guard
 from lca_bridge.server.jobs import JobService
 from lca_bridge.server.memory import tune_malloc
+from lca_bridge.server.privacy import PathHider
 from lca_bridge.server.render import RenderService
 from lca_bridge.server.system import SystemService
 from lca_bridge.server.uploads import UploadService
@@ -124,7 +125,7 @@ async def _listen_beside(core: ServiceCore, config: ServerConfig, end_metrics: C
         token = config.token or ensure_token(config.data_dir / "token")
     named = read_tokens(config.tokens) if config.tokens is not None else {}
     mutual = config.tls is not None and config.tls.client_ca is not None
-    guard = Guard(Tokens(token, named), mutual, core.metrics)
+    guard = Guard(Tokens(token, named), mutual, core.metrics, PathHider(config.data_dir))
     server = grpc.aio.server(
         interceptors=(guard,), options=_OPTIONS, maximum_concurrent_rpcs=config.limits.concurrent_calls
     )
@@ -158,9 +159,10 @@ def _bind(server: grpc.aio.Server, config: ServerConfig) -> str:
     if config.is_unix:
         path = Path(address.removeprefix("unix:"))
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.name == "posix" and path.parent.stat().st_mode & 0o022:
+        folder = path.parent.stat()
+        if os.name == "posix" and (folder.st_mode & 0o022 or folder.st_uid not in (0, os.geteuid())):
             raise InvalidInputError(
-                "The folder of a unix socket must be writable by its owner only (chmod 700).",
+                "The folder of a unix socket must be yours, and writable by you only (chmod 700).",
                 reason="SOCKET_FOLDER_OPEN",
             )
         _remove_stale_socket(path)

@@ -42,6 +42,7 @@ class Limits:
         job_days: records and result files of final jobs are kept so long.
         undelete_days: a deleted avatar is erased after so long.
         principal_bytes, principal_jobs: what one named caller may keep, and have unfinished, at a time.
+        package_bytes: a larger avatar file is not taken in; the service has to hold one in memory.
         cache_bytes: local copies of packages an object store keeps.
     """
 
@@ -60,6 +61,7 @@ class Limits:
     principal_bytes: int = 16 << 30
     principal_jobs: int = 8
     concurrent_calls: int = 256
+    package_bytes: int = 1 << 30
     cache_bytes: int = 16 << 30
 
 

@@ -51,6 +51,7 @@ class ServiceCore:
         root = config.data_dir
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            refuse_open_folder(root)
             refuse_network_folder(root)
             lock_file = _lock(root / "lock")
         except OSError as error:
@@ -195,6 +196,15 @@ def make_executor(config: ServerConfig) -> Executor:
 def request_key(method: str, message: Any) -> tuple[str, str, bytes]:
     """(method, request_id, canonical body) of an idempotent request."""
     return method, message.request_id, message.SerializeToString(deterministic=True)
+
+
+def refuse_open_folder(folder: Path) -> None:
+    """PreconditionError ``DATA_FOLDER_OPEN``: others could put files of theirs in the place of ours."""
+    if os.name == "posix" and folder.stat().st_mode & 0o002:
+        raise PreconditionError(
+            "Everybody may write into the data folder. Run chmod 700 on it, or choose another.",
+            reason="DATA_FOLDER_OPEN",
+        )
 
 
 def refuse_network_folder(folder: Path, mounts: Path = Path("/proc/mounts")) -> None:

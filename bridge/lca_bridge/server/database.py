@@ -49,6 +49,8 @@ class Database:
             DataLossError: ``DATA_DAMAGED``.
         """
         self.lock = threading.RLock()
+        if not path.exists():
+            path.touch(mode=0o600)  # its log takes the mode over
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         try:
             self._open()

@@ -49,10 +49,18 @@ class Guard(grpc.aio.ServerInterceptor):
     Args:
         tokens: who may call. None at all: everybody who reaches us (a private unix socket).
         mutual: whether a client certificate stands for its common name where no token is shown.
+        hide: takes out of messages what is nobody's business.
     """
 
-    def __init__(self, tokens: Tokens, mutual: bool = False, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        mutual: bool = False,
+        metrics: Metrics | None = None,
+        hide: Callable[[str], str] = str,
+    ) -> None:
         self._tokens, self._mutual, self._metrics = tokens, mutual, metrics or Metrics()
+        self._hide = hide
         self.draining = False
 
     def _principal(self, metadata: Any) -> Principal | None:
@@ -84,7 +92,9 @@ class Guard(grpc.aio.ServerInterceptor):
                 raise UnavailableError("The service is shutting down. Try again soon.", reason="DRAINING")
         except LcaError as error:
             return _refusing(handler, error)
-        return _guarded(handler, method, principal, self._metrics) if method.startswith(_OURS) else handler
+        if not method.startswith(_OURS):
+            return handler
+        return _guarded(handler, method, principal, self._metrics, self._hide)
 
 
 def _deserializer(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -108,8 +118,11 @@ async def _checked_stream(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield _checked(message)
 
 
-async def _fail(context: grpc.aio.ServicerContext, method: str, error: Exception) -> None:
+async def _fail(
+    context: grpc.aio.ServicerContext, method: str, error: Exception, hide: Callable[[str], str]
+) -> None:
     if isinstance(error, LcaError):
+        error.message = hide(error.message)
         await abort(context, error)
     if isinstance(error, NotImplementedError):  # a method of the protocol without a body here
         await abort(context, UnimplementedError("This service does not offer that call."))
@@ -128,7 +141,11 @@ def _of_certificate(context: grpc.aio.ServicerContext) -> Principal:
 
 
 def _guarded(
-    handler: grpc.RpcMethodHandler, method: str, principal: Principal | None, metrics: Metrics
+    handler: grpc.RpcMethodHandler,
+    method: str,
+    principal: Principal | None,
+    metrics: Metrics,
+    hide: Callable[[str], str],
 ) -> grpc.RpcMethodHandler:
     streams_in, streams_out = handler.request_streaming, handler.response_streaming
     inner = (
@@ -160,7 +177,7 @@ def _guarded(
             except (asyncio.CancelledError, grpc.aio.AbortError):
                 raise
             except Exception as error:
-                await _fail(context, method, error)
+                await _fail(context, method, error, hide)
             finally:
                 note(context, begun, span)
 
@@ -180,7 +197,7 @@ def _guarded(
         except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
             raise
         except Exception as error:
-            await _fail(context, method, error)
+            await _fail(context, method, error, hide)
         finally:
             note(context, begun, span)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lca.errors import MediaUnreadableError
+from lca_bridge.wire.container import MAX_PACKAGE_BYTES, invalid_package
 from lca_bridge.wire.package import AvatarPackage, read_package
 
 PROBE_SECONDS = 9.0
@@ -30,8 +31,8 @@ class Probe:
     media: dict[str, Any]
 
 
-def probe_file(path: Path) -> Probe:
-    """Sniff and check one file.
+def probe_file(path: Path, package_bytes: int = MAX_PACKAGE_BYTES) -> Probe:
+    """Sniff and check one file; a package has at most ``package_bytes``.
 
     Raises:
         MediaUnreadableError: it is no clip, photo or package, or it is damaged.
@@ -42,6 +43,8 @@ def probe_file(path: Path) -> Probe:
     if not head:
         raise MediaUnreadableError("The file is empty; copy or export it again.")
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        if (size := path.stat().st_size) > package_bytes:
+            raise invalid_package(f"it has {size >> 20} MiB; this service takes {package_bytes >> 20} MiB")
         check_package(path)
         return Probe("PACKAGE", ".lca", {})
     suffix = next((s for magic, s in _PHOTO_HEADS.items() if head.startswith(magic)), "")

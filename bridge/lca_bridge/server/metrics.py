@@ -14,6 +14,7 @@ from lca.errors import AlreadyExistsError, LcaError, PreconditionError
 if TYPE_CHECKING:
     from lca_bridge.server.core import ServiceCore
 
+_FRAME_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0)
 
 
@@ -38,6 +39,14 @@ class Metrics:
             "lca_animate_frames_total", "Animated poses, by what became of them", ("result",),
             registry=self.registry,
         )  # fmt: skip
+        self._age = prometheus.Histogram(
+            "lca_animate_frame_age_seconds", "From the arrival of a pose to its frame on the wire",
+            registry=self.registry, buckets=_FRAME_SECONDS,
+        )  # fmt: skip
+        self._encode = prometheus.Histogram(
+            "lca_encode_seconds", "Encoding of a frame, or of a batch of frames",
+            registry=self.registry, buckets=_FRAME_SECONDS,
+        )  # fmt: skip
         self._stages = prometheus.Histogram(
             "lca_job_stage_seconds", "Length of job stages", ("stage",),
             registry=self.registry, buckets=_SECONDS,
@@ -56,11 +65,19 @@ class Metrics:
         if self.registry is None:
             return
         match response.WhichOneof("message"):
-            case "frame":
-                self._frames.labels("sent").inc()
+            case "frame" if response.frame.HasField("timing"):  # the last piece of a frame has it
+                self._sent(1, response.frame.timing)
+            case "frames":
+                self._sent(len(response.frames.frames), response.frames.frames[-1].timing)
             case "finished":
                 self._frames.labels("dropped").inc(response.finished.frames_dropped)
                 self._frames.labels("rejected").inc(response.finished.frames_rejected)
+
+    def _sent(self, count: int, timing: Any) -> None:
+        self._frames.labels("sent").inc(count)
+        micros = timing.queue_microseconds + timing.evaluate_microseconds + timing.encode_microseconds
+        self._age.observe(micros * 1e-6)
+        self._encode.observe(timing.encode_microseconds * 1e-6)
 
     def observe_stage(self, stage: str, seconds: float) -> None:
         """A stage of a job has ended."""

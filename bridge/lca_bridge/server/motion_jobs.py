@@ -16,7 +16,7 @@ from lca_bridge.server.animation_rules import find_avatar, granted_correction
 from lca_bridge.server.core import ServiceCore, request_key
 from lca_bridge.server.frames import requested_shot
 from lca_bridge.server.messages import job_message
-from lca_bridge.server.store import JobRow
+from lca_bridge.server.store import AvatarRow, JobRow
 from lca_bridge.wire.messages import pose_from_proto
 
 MAX_MOTION_FRAMES = 20_000
@@ -58,6 +58,20 @@ def file_of(request: MotionRequest) -> tuple[str, str]:
     return known[request.format]
 
 
+def size_of(request: MotionRequest, row: AvatarRow) -> int:
+    """About how many bytes the result will have, so that a quota or disk it cannot fit says so now."""
+    frames = len(request.motion.frames)
+    if isinstance(request, animation_service_pb2.BakeMotionRequest):
+        if request.format == animation_service_pb2.BAKE_FORMAT_USDZ:
+            return int(row.stats.get("package_size_bytes", 0)) + frames * 1024
+        return frames * int(row.stats.get("gaussian_count", 0)) * 56
+    shot, kind = requested_shot(request.output)
+    pixels = frames * shot.width * shot.height
+    if request.format != render_service_pb2.MOVIE_FORMAT_PICTURES:
+        return pixels // 20
+    return pixels * 3 if kind == "RAW_RGB8" else pixels // 2
+
+
 async def submit_motion(core: ServiceCore, request: MotionRequest) -> job_pb2.Job:
     """Check what can be checked now, then queue the job; the same request_id gives the same job."""
     names.check_request_id(request.request_id)
@@ -77,6 +91,7 @@ async def submit_motion(core: ServiceCore, request: MotionRequest) -> job_pb2.Jo
         key = request_key(method, request)
         if (earlier := await core.once(key, core.store.job)) is not None:
             return job_message(earlier)
+        await asyncio.to_thread(core.reserve, size_of(request, row))
         spec = {"avatar": row.id, "revision": row.revision, "file_name": file_name, "media_type": media_type}
         job = JobRow(id=names.new_id("j"), kind=kind, spec=spec, request_id=request.request_id)
         body = request.SerializeToString()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -87,6 +88,8 @@ class ObjectStore:
         except FileNotFoundError:
             if claim:
                 self._system.makedirs(self._root, exist_ok=True)
+                if "file" in self._system.protocol:
+                    os.chmod(self._root, 0o700)
                 self._system.pipe_file(note, json.dumps({"service": owner}).encode())
             return
         if found != owner:

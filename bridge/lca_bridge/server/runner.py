@@ -35,6 +35,7 @@ from lca_bridge.server.config import Limits
 from lca_bridge.server.executor import Executor, Run, Work
 from lca_bridge.server.media import check_package
 from lca_bridge.server.metrics import Metrics, StageClock
+from lca_bridge.server.privacy import PathHider
 from lca_bridge.server.results import ResultFiles
 from lca_bridge.server.store import AvatarRow, JobRow, Store
 from lca_bridge.wire.package import AvatarPackage
@@ -64,6 +65,7 @@ class JobRunner:
         self._metrics = metrics
         self._store, self._blobs, self._results, self._limits = store, blobs, results, limits
         self._write_lock, self._executor = write_lock, executor
+        self._hide = PathHider(blobs.root)
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._runs: dict[str, Run] = {}
         self._changed: dict[str, asyncio.Event] = {}
@@ -358,7 +360,7 @@ class JobRunner:
         about = {
             "code": CODES[error.category],
             "reason": error.reason,
-            "message": error.message,
+            "message": self._hide(error.message),
             "metadata": error.metadata,
             "resumable": resumable,
         }

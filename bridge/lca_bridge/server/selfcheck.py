@@ -13,7 +13,7 @@ from pathlib import Path
 from lca.errors import LcaError
 from lca_bridge.server.access import read_tokens
 from lca_bridge.server.config import ServerConfig
-from lca_bridge.server.core import ServiceCore, refuse_network_folder
+from lca_bridge.server.core import ServiceCore, refuse_network_folder, refuse_open_folder
 
 MIN_FREE_BYTES = 2 << 30
 
@@ -74,7 +74,9 @@ def _tls(config: ServerConfig) -> str:
 def _data(config: ServerConfig) -> str:
     import asyncio
 
-    if not config.data_dir.exists():
+    if config.data_dir.exists():
+        refuse_open_folder(config.data_dir)
+    else:
         refuse_network_folder(config.data_dir)
         return "will be made"
 

@@ -34,6 +34,7 @@ from lca_bridge.server.messages import upload_message
 from lca_bridge.server.store import UploadRow
 
 SYNC_BYTES = 8 << 20
+MAX_PROBES = 2
 
 
 class UploadService(rpc.UploadServiceServicer):
@@ -42,6 +43,8 @@ class UploadService(rpc.UploadServiceServicer):
     def __init__(self, core: ServiceCore) -> None:
         self._core = core
         self._writing: set[str] = set()
+        # A few at a time: each is a process or a package in memory, on one of the threads all calls share.
+        self._probes = asyncio.Semaphore(MAX_PROBES)
 
     def _message(self, row: UploadRow) -> pb.Upload:
         return upload_message(row, self._core.config.limits.upload_hours)
@@ -140,7 +143,8 @@ class UploadService(rpc.UploadServiceServicer):
             raise PreconditionError("The upload is still being written.", reason="UPLOAD_BUSY")
         self._writing.add(key)
         try:
-            return self._message(await asyncio.to_thread(self._finalize, key, request.sha256))
+            async with self._probes:
+                return self._message(await asyncio.to_thread(self._finalize, key, request.sha256))
         finally:
             self._writing.discard(key)
 
@@ -167,7 +171,7 @@ class UploadService(rpc.UploadServiceServicer):
                     "The bytes that arrived have another sha256. Upload the file again.",
                     reason="SHA256_MISMATCH",
                 )
-            probe = probe_file(path)
+            probe = probe_file(path, self._core.config.limits.package_bytes)
         except LcaError:
             store.delete_upload(key)
             path.unlink(missing_ok=True)

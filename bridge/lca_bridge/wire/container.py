@@ -7,11 +7,13 @@ is read.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import stat
+import struct
 import zipfile
 from collections.abc import Iterator
 from typing import IO, Any
@@ -19,9 +21,13 @@ from typing import IO, Any
 from lca.errors import DataLossError, InvalidInputError, MediaUnreadableError
 
 MAX_ENTRIES = 256
+MAX_DIRECTORY_BYTES = 1 << 20
 MAX_ENTRY_BYTES = 2 << 30
 MAX_PACKAGE_BYTES = 4 << 30
 MAX_JSON_BYTES = 8 << 20
+
+_END, _END_MAGIC = struct.Struct("<4s4H2LH"), b"PK\5\6"
+_LOCATOR_BYTES, _LOCATOR_MAGIC = 20, b"PK\6\7"
 
 
 def invalid_package(why: str) -> InvalidInputError:
@@ -43,6 +49,7 @@ class Container:
     def _open(self) -> zipfile.ZipFile:
         handle = io.BytesIO(self._source) if isinstance(self._source, bytes) else self._source
         try:
+            _check_directory(handle)
             return zipfile.ZipFile(handle)
         except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
             raise invalid_package("it is not a zip container, or it is truncated") from None
@@ -87,6 +94,32 @@ class Container:
         if not isinstance(value, dict):
             raise invalid_package(f"{entry} is not a JSON object")
         return value
+
+
+def _check_directory(source: io.BytesIO | str | os.PathLike[str]) -> None:
+    """Refuse a huge directory of entries: zipfile would read all of it before anyone can count.
+
+    Looks at the end record exactly where zipfile does (APPNOTE.TXT 4.3.16): at the very end, else the last
+    one that a comment could follow.
+    """
+    with contextlib.ExitStack() as stack:
+        stream = source if isinstance(source, io.BytesIO) else stack.enter_context(open(source, "rb"))
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(size - _END.size - 0xFFFF - _LOCATOR_BYTES, 0))
+        tail = stream.read()
+        stream.seek(0)
+    at = len(tail) - _END.size
+    if at < 0:
+        raise zipfile.BadZipFile
+    if tail[at : at + 4] != _END_MAGIC or tail[-2:] != b"\0\0":
+        at = tail.rfind(_END_MAGIC)
+    if at < 0 or len(tail) - at < _END.size:
+        raise zipfile.BadZipFile
+    _, _, _, _, entries, directory, _, _ = _END.unpack_from(tail, at)
+    if tail[max(at - _LOCATOR_BYTES, 0) : at].startswith(_LOCATOR_MAGIC):
+        raise invalid_package("it is a zip64 file, which avatar files are not")
+    if entries > MAX_ENTRIES or directory > MAX_DIRECTORY_BYTES:
+        raise invalid_package(f"it holds more than {MAX_ENTRIES} entries")
 
 
 def _damaged(entry: str) -> DataLossError:
