@@ -10,11 +10,13 @@ from capture_synthetic import make_truth, procrustes_error
 from lca_core.body.landmarks import face_links, surface_points
 from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
 from lca_core.body.rotation import axis_angle_to_matrix
-from lca_core.capture.fit import fit_body, geman_mcclure, pose_prior
+from lca_core.capture.fit import fit_body
 from lca_core.capture.fit_body import BODY_LINKS, FACE_POINTS, FitBody, link_offsets
+from lca_core.capture.fit_prior import pose_prior
 from lca_core.capture.fit_targets import build_targets, point_confidence
 from lca_core.capture.pose import POSE_INDEX
 from lca_core.capture.quality import silhouette_iou
+from lca_core.capture.robust import geman_mcclure
 from lca_core.capture.types import CAMERA_FROM_WORLD, intrinsics
 
 YAWS = [0.0, 0.7, -1.5, 3.1]

@@ -15,7 +15,7 @@ from lca_core.body.names import JOINT_INDEX
 from lca_core.body.rotation import axis_angle_to_matrix
 from lca_core.capture import Capture, capture_clip, read_clip
 from lca_core.capture.debug import project_joints
-from lca_core.capture.fit import pose_prior
+from lca_core.capture.fit_prior import pose_prior
 from lca_core.capture.pipeline import STAGES
 
 

@@ -13,10 +13,11 @@ from scipy import ndimage
 from lca.errors import NoPersonFoundError
 from lca_core.capture import read_clip
 from lca_core.capture.decode import Clip
+from lca_core.capture.exposure import brightened
 from lca_core.capture.fit import fit_body
 from lca_core.capture.fit_body import FitBody
 from lca_core.capture.fit_targets import build_targets
-from lca_core.capture.pipeline import brightened, observe_clip
+from lca_core.capture.pipeline import observe_clip
 from lca_core.capture.pose import POSE_INDEX, PoseTracker
 from lca_core.capture.select import choose, missing_views
 

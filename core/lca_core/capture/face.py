@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lca_core.body.names import ARKIT_INDEX, NUM_ARKIT
 
+from .exposure import brightened_head
 from .networks import Array, Network, Roi, aligned_roi, decode_detections, letterbox, sigmoid, ssd_anchors
 from .pose import POSE_INDEX, PoseResult
 
@@ -107,6 +108,7 @@ class FaceTracker:
         height, width = image.shape[:2]
         searches = [head_region(pose)] if pose is not None else [letterbox(width, height)]
         if pose is not None:  # a close-up head fills the crop: one wider look before giving up
+            image = brightened_head(image, pose, searches[0])
             searches.append(Roi(searches[0].cx, searches[0].cy, 2.0 * searches[0].size, searches[0].angle))
         for search in searches:
             for roi in self.detect(image, search)[:2]:

@@ -18,12 +18,15 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from lca_core.body.names import JOINT_INDEX, NUM_JOINTS
+from lca_core.body.names import JOINT_INDEX
 from lca_core.body.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 
+from .contact import PERCENT_M, contact_penalty
 from .fit_body import BODY_LINKS, FitBody, Posed
+from .fit_prior import moving_joints, pose_prior
 from .fit_targets import HAND_BONES, LIMBS, Targets
 from .networks import Array
+from .robust import geman_mcclure
 
 Report = Callable[[float], None]
 
@@ -59,6 +62,7 @@ class FitWeights:
     smooth: float = 10.0
     height: float = 4000.0
     hinge: float = 10.0
+    contact: float = 4.0
 
 
 TRACKED_WEIGHTS = FitWeights(limbs=(40.0, 40.0))
@@ -86,59 +90,6 @@ class FitResult:
     face_error: float
     height: float
     loss: float
-
-
-def pose_prior(num_joints: int = NUM_JOINTS) -> tuple[Tensor, Tensor]:
-    """Centre [55,3] (arms down, fingers relaxed) and weight [55,3] of the rotation prior."""
-    centre, weight = torch.zeros(num_joints, 3), torch.ones(num_joints, 3)
-    per_joint = {
-        "hip": 0.3, "knee": 0.3, "elbow": 0.3, "shoulder": 0.2, "wrist": 1.0, "ankle": 1.5,
-        "spine": 4.0, "neck": 1.0, "head": 1.0, "collar": 2.0,
-    }  # fmt: skip
-    for name, j in JOINT_INDEX.items():
-        for part, value in per_joint.items():
-            if part in name:
-                weight[j] = value
-        side = 1.0 if name.startswith("left") else -1.0
-        if name.endswith("shoulder"):
-            centre[j] = torch.tensor([0.0, 0.0, -1.1 * side])
-        elif name.endswith("elbow"):
-            centre[j] = torch.tensor([0.0, -0.25 * side, 0.0])
-            weight[j] = torch.tensor([1.0, 0.3, 2.0])  # a hinge about Y, a little twist
-        elif name.endswith("knee"):
-            weight[j] = torch.tensor([0.3, 3.0, 3.0])  # a hinge about X
-        elif any(f in name for f in ("index", "middle", "ring", "pinky")):
-            # Curl turns the fingers (along +-X) towards the palm (-Y); they hardly spread or twist.
-            centre[j] = torch.tensor([0.0, 0.0, -0.35 * side])
-            weight[j] = torch.tensor([4.0, 2.0, 1.0])
-        elif "thumb" in name:
-            weight[j] = 2.0
-    weight[[JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]]] = 0.0
-    return centre, weight
-
-
-UNSEEN = 30.0
-"""Factor on the prior of a limb without evidence: else the contour of hair and clothes would move it."""
-
-
-def unseen_limbs(targets: Targets) -> Tensor:
-    """Factors [T,55,1] on the pose prior: 1, or ``UNSEEN`` where nothing beyond a joint was seen."""
-    factor = torch.ones(len(targets), NUM_JOINTS, 1)
-    at = {name: i for i, (name, _) in enumerate(BODY_LINKS)}
-    for side in ("left", "right"):
-        for chain in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
-            for i, joint in enumerate(chain):
-                beyond = [at[f"{side}_{part}"] for part in chain[min(i + 1, 2) :]]
-                seen = targets.point_weights[:, beyond].sum(1) > 0
-                factor[:, JOINT_INDEX[f"{side}_{joint}"], 0] = torch.where(seen, 1.0, UNSEEN)
-    return factor
-
-
-FREE_JOINTS = [
-    j
-    for name, j in JOINT_INDEX.items()
-    if name not in ("pelvis", "jaw", "left_foot", "right_foot") and "eye" not in name
-]
 
 
 def fit_body(
@@ -205,8 +156,8 @@ class _Problem:
         self.body, self.targets, self.weights = body, targets, weights
         self.known_focal, self.height_m = focal_px is not None, height_m
         count = len(targets)
-        self.centre, prior = pose_prior()
-        self.prior = prior * unseen_limbs(targets)
+        self.centre, self.prior = pose_prior()
+        self.moving = moving_joints(targets)
         self.focal_guess = float(focal_px or FOCAL_GUESS * float(targets.sizes.max()))
         self.log_focal = torch.zeros(())
         self.known_betas = betas is not None
@@ -294,9 +245,7 @@ class _Problem:
         return root + rest + ([] if self.known_focal else [{"params": [self.log_focal], "lr": 0.5 * rate}])
 
     def _rotations(self) -> Tensor:
-        free = torch.zeros(NUM_JOINTS, 1)
-        free[FREE_JOINTS] = 1.0
-        local = axis_angle_to_matrix(self.pose * free)
+        local = axis_angle_to_matrix(self.centre + self.moving * (self.pose - self.centre))
         root = self.root @ axis_angle_to_matrix(self.root_delta)
         return torch.cat([root[:, None], local[:, 1:]], 1)
 
@@ -315,16 +264,16 @@ class _Problem:
         flat = torch.stack([points[..., 0] / depth, -points[..., 1] / depth], -1)
         return self.focal() * flat + self.targets.centre.reshape(shape)
 
-    def posed(self, *, skin: bool = False) -> Posed:
-        rotations, pelvis = self._rotations(), self.pelvis()
-        return self.body(self.betas, rotations, pelvis, self.targets.expression, with_skin=skin)
+    def posed(self, *, skin: bool = False, gaps: bool = False) -> Posed:
+        rotations, pelvis, faces = self._rotations(), self.pelvis(), self.targets.expression
+        return self.body(self.betas, rotations, pelvis, faces, with_skin=skin, with_gaps=gaps)
 
     # ---- residuals
 
     def loss(self, stage: int) -> Tensor:
         t, w = self.targets, self.weights
         silhouette = stage == 2 and (w.outside > 0 or w.contour > 0)
-        posed = self.posed(skin=silhouette)
+        posed = self.posed(skin=silhouette, gaps=stage == 2 and w.contact > 0)
         points = self.project(posed.landmarks)
         off = (points - t.points).norm(dim=-1) / t.percent[:, None]
         total = (t.point_weights * geman_mcclure(off, 6.0)).sum(1)
@@ -337,6 +286,8 @@ class _Problem:
         total = total + (self.prior * (self.pose - self.centre) ** 2).sum((1, 2)) + w.hinge * self._hinges()
         if stage == 2:
             total = total + self._hand_terms(posed) + self._face_term(posed)
+        if posed.gaps is not None:
+            total = total + w.contact * contact_penalty(posed.gaps)
         if silhouette:
             total = total + self._silhouette_terms(posed)
         shared = w.betas * (self.betas**2).sum()
@@ -351,7 +302,7 @@ class _Problem:
     def _jumps(self, posed: Posed) -> Tensor:
         """Squared steps between neighbours: joints in percent of a 1.7 m body, and local rotations."""
         assert self.calm is not None
-        step = (posed.joints[1:] - posed.joints[:-1]) / 0.017
+        step = (posed.joints[1:] - posed.joints[:-1]) / PERCENT_M
         turn = self.pose[1:] - self.pose[:-1]
         each = 0.05 * (step**2).sum((1, 2)) / 2 + self.weights.smooth * (turn**2).sum((1, 2))
         return (self.calm * each).sum()
@@ -430,12 +381,6 @@ class _Problem:
                 float(self.body.height(self.betas)),
                 loss,
             )
-
-
-def geman_mcclure(residual: Tensor, scale: float) -> Tensor:
-    """r² s² / (r² + s²): quadratic near zero, at most s² for outliers."""
-    square = residual * residual
-    return square * scale**2 / (square + scale**2)
 
 
 def _shortest_turn(a: Array, b: Array) -> Rotation:

@@ -17,7 +17,9 @@ from lca_core.body.lbs import joint_transforms, skin_points
 from lca_core.body.model import BodyModel
 from lca_core.body.names import JOINT_INDEX, JOINT_PARENTS
 
+from .contact import BodySurface
 from .pose import POSE_INDEX
+from .sampling import spread_sample
 
 SKIN_POINTS = 900
 
@@ -62,7 +64,8 @@ further in (median over 24 frames of three people; 1.6 percent of body size with
 @dataclass(frozen=True)
 class Posed:
     """World positions of one batch: joints [T,55,3], landmarks [T,21,3], hands [T,2,21,3], face [T,F,3],
-    skin [T,S,3] (S = 0 when the skin was not asked for).
+    skin [T,S,3] (S = 0 when the skin was not asked for), gaps [T,2,21] metres between hand points and the
+    rest of the body (None when not asked for).
 
     ``rotations`` [T,55,3,3] are global.
     """
@@ -73,6 +76,7 @@ class Posed:
     face: Tensor
     skin: Tensor
     rotations: Tensor
+    gaps: Tensor | None = None
 
 
 class FitBody:
@@ -100,6 +104,7 @@ class FitBody:
         self._end_template, self._end_dirs = body.v_template[ends, 1], body.shapedirs[ends, 1]
         self.num_betas = body.num_betas
         self._links = link_offsets() if own_links else None
+        self._surface = BodySurface(body, seed)
         links = face_links(body)
         corners = torch.as_tensor(links.vertices[FACE_POINTS])
         mix = torch.as_tensor(links.bary[FACE_POINTS])
@@ -128,6 +133,7 @@ class FitBody:
         expression: Tensor | None = None,
         *,
         with_skin: bool = True,
+        with_gaps: bool = False,
     ) -> Posed:
         """Pose the body.
 
@@ -137,6 +143,7 @@ class FitBody:
             pelvis: [T,3] world position of the pelvis joint.
             expression: [T,52] ARKit weights, or None for neutral faces.
             with_skin: pose the skin samples too.
+            with_gaps: measure how far the hands are from the rest of the body.
         """
         rest = self.rest_joints(betas).expand(len(pelvis), -1, -1)
         joints, transforms = joint_transforms(rotations, rest, JOINT_PARENTS)
@@ -158,13 +165,18 @@ class FitBody:
             carriers, offsets = self._links
             turned = transforms[:, carriers, :3, :3] @ offsets[:, :, None]
             landmarks = landmarks + turned[..., 0]
+        hands = torch.stack([self._hand(joints, tips, side) for side in (0, 1)], 1)
+        gaps = None
+        if with_gaps:
+            gaps = self._surface.gaps(hands.flatten(1, 2), betas, transforms, move).unflatten(1, (2, 21))
         return Posed(
             joints,
             landmarks,
-            torch.stack([self._hand(joints, tips, side) for side in (0, 1)], 1),
+            hands,
             skin_points(face, weights, transforms) + move,
             posed[:, self._ends[1] :],
             transforms[..., :3, :3],
+            gaps,
         )
 
     def _hand(self, joints: Tensor, tips: Tensor, side: int) -> Tensor:
@@ -186,16 +198,3 @@ def link_offsets() -> tuple[list[int], Tensor]:
         carriers.append(JOINT_INDEX[carrier if carrier in JOINT_INDEX else f"{side}_{carrier}"])
         offsets.append((-x if side == "right" else x, y, z))
     return carriers, torch.tensor(offsets) / 1000.0
-
-
-def spread_sample(points: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """Farthest-point sample: indices [count] that cover ``points`` [N,3] evenly."""
-    rng = np.random.default_rng(seed)
-    chosen = np.empty(count, np.int64)
-    chosen[0] = rng.integers(len(points))
-    distance = np.full(len(points), np.inf)
-    for i in range(1, count):
-        step = ((points - points[chosen[i - 1]]) ** 2).sum(1)
-        np.minimum(distance, step, out=distance)
-        chosen[i] = int(distance.argmax())
-    return chosen

@@ -27,8 +27,9 @@ from .fit import TRACKED_WEIGHTS, FitWeights, fit_body
 from .fit_body import FitBody
 from .fit_targets import build_targets
 from .networks import Array
-from .pipeline import MediaPath, Report, check_options, observe_clip, read_faces, silent
+from .pipeline import MediaPath, Report, check_options, observe_clip, read_faces, settle, silent
 from .plugins import TrackSource
+from .select import torn
 from .tracks import Tracks, apply_tracks, tracks_focal
 from .types import Capture, Motion, intrinsics
 
@@ -79,8 +80,10 @@ def capture_motion(
     clip = read_clip(path, max_frames, max_side=MOTION_SIDE, limits=limits)
     report("decode", 1.0, f"{len(clip)} frames read.")
     foreign = source.read(clip)
-    seen = observe_clip(clip, report)
-    if foreign is not None:
+    seen = settle(observe_clip(clip, report), clip)
+    if foreign is None:
+        seen = [o for o in seen if not torn(o)] or seen
+    else:
         seen = apply_tracks(seen, foreign, clip.frame_index, clip.size)
     index = np.array([o.index for o in seen])
     report("fit", 0.0, f"Fitting {len(seen)} frames.")

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lca.errors import InvalidInputError, NoPersonFoundError
 from lca_core.body.model import BodyModel
@@ -22,6 +21,7 @@ from lca_core.body.names import JOINT_INDEX, JOINT_NAMES, NUM_ARKIT
 
 from .debug import contact_sheet, overlay, project_joints
 from .decode import Clip, DecodeLimits, read_clip
+from .exposure import brightened
 from .expression import (
     closed_lips,
     expression_confidence,
@@ -31,6 +31,7 @@ from .expression import (
     personal_neutral,
 )
 from .face import FaceTracker
+from .facing import settle_facing
 from .fit import TRACKED_WEIGHTS, FitResult, FitWeights, fit_body
 from .fit_body import BODY_LINKS, LINK_POINTS, FitBody
 from .fit_targets import build_targets, point_confidence
@@ -52,8 +53,6 @@ STAGES: list[tuple[str, float]] = [
 ]  # fmt: skip
 """Stage names in order with typical seconds; feed them to ``lca_core.progress.Progress``."""
 
-DARK, LIT, MAX_GAIN = 80.0, 200.0, 8.0
-"""A picture whose brightest twentieth lies below ``DARK`` is looked at as if lit up to ``LIT``."""
 SAMPLED_FRAMES = 48
 LOOKED_AT = 24
 """Of a clip's samples every second is looked at first, the ones between only where the person moves."""
@@ -110,7 +109,7 @@ def capture_clip(
     clip = read_clip(path, max(SAMPLED_FRAMES, max_references), limits=limits)
     report("decode", 1.0, f"{len(clip)} of {clip.frame_count} frames read.")
     foreign = source.read(clip)
-    seen = observe_samples(clip, report)
+    seen = settle(observe_samples(clip, report), clip)
     if foreign is not None:
         seen = apply_tracks(seen, foreign, clip.frame_index, clip.size)
         focal_px = focal_px or tracks_focal(foreign, clip.size)
@@ -121,6 +120,12 @@ def capture_clip(
     index = np.array([o.index for o in chosen])
     if any(brightened(f) is not f for f in clip.frames[index]):
         notes.append("The clip is dark; film in good light for true colours and clean edges.")
+    corrected = sum(o.turned for o in seen)
+    if corrected:
+        notes.append(
+            f"Front and back were mistaken in {corrected} of {len(seen)} frames and set right by the face "
+            "and the frames around them; light the face."
+        )
     masks = matte_frames(clip, chosen, report)
     body = BodyModel.load()
     report("fit", 0.0, f"Fitting the body to {len(chosen)} frames.")
@@ -216,13 +221,10 @@ def observe_clip(
     return seen
 
 
-def brightened(view: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture, or a brighter copy when almost all of it is dark: the networks know daylight."""
-    level = float(np.percentile(view[::8, ::8], 95))
-    if level >= DARK:
-        return view
-    gain = min(LIT / max(level, 1.0), MAX_GAIN)
-    return (view.astype(np.float32) * gain).clip(0, 255).astype(np.uint8)
+def settle(seen: list[Observation], clip: Clip) -> list[Observation]:
+    """Observations of ``clip`` with front and back settled; photos do not vouch for each other."""
+    times = clip.timestamps[[o.index for o in seen]] if clip.kind == "video" else None
+    return settle_facing(seen, times)
 
 
 def matte_frames(clip: Clip, chosen: list[Observation], report: Report = silent) -> list[Array]:

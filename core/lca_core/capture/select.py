@@ -28,6 +28,10 @@ BLURRED, BLURRED_SIDE, BLURRED_FACE = 0.42, 0.33, 0.15
 """Sharpness below these shares of the clip's sharp frames rules a frame out (fronts; sides and backs, which
 have less detail; faces)."""
 FRONT = np.radians(40.0)
+TWIST = np.radians(70.0)
+"""Shoulders and hips that differ more in yaw belong to no living person."""
+NARROW_HIPS, BROAD_SHOULDERS = 0.3, 0.4
+"""Hips below this share of the shoulders, where the shoulders are broader than this share of the torso."""
 REPEAT_TURN, REPEAT_MOVE = np.radians(12.0), 0.08
 """A frame repeats another below these: radians, metres of the mean joint."""
 
@@ -44,6 +48,7 @@ class Observation:
         coverage: share 0..1 of the 12 main joints that are visible and inside the picture.
         face_sharpness: mean squared Laplacian of the face at a fixed face size, 0 without a face.
         sharpness: mean squared Laplacian inside the person at a fixed person size.
+        turned: front and back were exchanged after the network spoke (``facing.py``).
     """
 
     index: int
@@ -54,6 +59,7 @@ class Observation:
     coverage: float
     sharpness: float
     face_sharpness: float = 0.0
+    turned: bool = False
 
 
 def observe(
@@ -161,6 +167,7 @@ def choose(seen: list[Observation], max_references: int = 8, *, kind: str = "vid
         blurred_face = frontal_face & (face_rank < BLURRED_FACE)
         for bad, why in (
             (coverage < 0.75 * coverage.max(), "less of the body is visible than elsewhere"),
+            (np.array([torn(o) for o in seen]), "shoulders and hips were read from opposite sides"),
             (blurred_face, "the face is blurred"),
             (rank < np.where(front, BLURRED, BLURRED_SIDE), "the person is blurred"),
         ):
@@ -203,6 +210,22 @@ def _reason(seen: list[Observation], pick: int, chosen: list[int]) -> str:
     else:
         what = "another look at the same pose"
     return f"{what} (yaw {np.degrees(seen[pick].yaw):.0f} degrees)"
+
+
+def torn(o: Observation) -> bool:
+    """Whether shoulders and hips, all visible, were read from opposite sides.
+
+    Either they differ by more than ``TWIST`` in space, or the hips collapse in the picture under shoulders
+    that are not seen edge on.
+    """
+    p = o.pose.points
+    if o.pose.visibility[SHOULDERS + HIPS].min() < 0.5:
+        return False
+    yaws = [np.arctan2(v[2], v[0]) for v in (o.pose.world[a] - o.pose.world[b] for a, b in (SHOULDERS, HIPS))]
+    torso = float(np.hypot(*(p[SHOULDERS].mean(0) - p[HIPS].mean(0))))
+    shoulders, hips = (float(p[a, 0] - p[b, 0]) for a, b in (SHOULDERS, HIPS))
+    broad = abs(shoulders) > BROAD_SHOULDERS * torso
+    return _turn(*yaws) > TWIST or (broad and hips / shoulders < NARROW_HIPS)
 
 
 def arms_clear(pose: PoseResult) -> float:
@@ -252,6 +275,7 @@ def frame_report(seen: list[Observation], choice: Choice, numbers: list[int], ti
             "arms_clear": round(arms_clear(o.pose), 2),
             "hands": [h is not None for h in o.hands],
             "face": o.face is not None,
+            "front_back_corrected": o.turned,
         }
         for i, o in enumerate(seen)
     ]
