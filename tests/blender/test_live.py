@@ -114,6 +114,32 @@ for frame in range(1, 11):
 until(lambda: error() < 0.05)
 assert live.frames() > before + 3
 
+# lit by the scene: the colours that lca gives the avatar in that light
+from lca_avatars.bl import compat, scene_light
+from lca_core.avatar.animate import Animator
+from lca_core.avatar.file import load_avatar
+from lca_core.avatar.frame import PoseFrame
+core, scene = Animator(load_avatar(avatar)), bpy.context.scene
+sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
+scene.collection.objects.link(sun)
+sun.data.color, sun.rotation_euler = (1.0, 0.7, 0.4), (0.5, 0.3, 0.0)
+
+def colours():
+    return compat.read_attribute(frames.data, "radiance:base")[:, :3]
+
+own_light = colours()
+rig[scene_light.FOLLOW] = True
+for energy in (1.5, 4.0):
+    sun.data.energy = energy
+    bpy.context.view_layer.update()
+    pose = pose_reader.PoseReader(rig).read(rig, scene)
+    frame = PoseFrame(pose.translation, pose.joint_rotations, pose.arkit, light=pose.light)
+    lit = core.evaluate(frame).sh[:, 0].numpy()
+    assert np.abs(lit - own_light).mean() > 0.05
+    until(lambda: np.abs(colours() - lit).max() < 0.02)
+rig[scene_light.FOLLOW] = False
+until(lambda: np.abs(colours() - own_light).max() < 1e-3)
+
 # a file saved now opens with splats that follow the rig
 bpy.ops.wm.save_as_mainfile(filepath=str(Path(bpy.app.tempdir) / "live.blend"), copy=True)
 
