@@ -9,7 +9,6 @@ PyPI into a folder of their own; without network their numbers are null, with th
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from parts.machine import FOLDER, environment, load_average, say
+from parts.template import write_avatar
 
 ROOT = FOLDER.parent
 BUDGETS = {  # key: (limit, whether more is better)
@@ -32,16 +32,6 @@ BUDGETS = {  # key: (limit, whether more is better)
 }
 
 
-def write_avatar(path: Path, splats: int) -> None:
-    """The tests' template person with this many splats: real body, weights, shapes and proxy mesh."""
-    spec = importlib.util.spec_from_file_location("lca_fixture", ROOT / "tests" / "lca_fixture.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    module.write_template_lca(path, splats, grid=512)
-
-
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """All measurements as one document.
 
@@ -50,7 +40,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="lca_bench_") as folder:
         avatar = Path(folder) / "person.lca"
-        say(f"writing an avatar of {options.splats} splats")
         write_avatar(avatar, options.splats)
         done = subprocess.run(
             [sys.executable, "-m", "parts.usd_measures", str(avatar), folder],
