@@ -20,7 +20,6 @@ from typing import Any
 from parts.machine import FOLDER, environment, load_average, say
 from parts.template import write_avatar
 
-ROOT = FOLDER.parent
 BUDGETS = {  # key: (limit, whether more is better)
     "tier_a_mb_sh0": (5.4, False),
     "tier_a_mb_sh3": (14.4, False),
