@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .pose import POSE_INDEX, POSE_NAMES, PoseResult
 from .select import Observation, body_yaw
 
-SURE_FACE = 0.9
+SURE_FACE = 0.6
 """Score above which a face counts as seen; the detector finds none in hair."""
 FACE_LOOKS = np.radians(60.0)
 NECK_TURNS = np.radians(100.0)

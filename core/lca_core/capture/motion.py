@@ -37,11 +37,15 @@ MOTION_SIDE = 960
 """Longer side of the frames read for motion; landmarks gain little from more."""
 SMOOTH_SECONDS = 0.03
 """Standard deviation of the Gaussian over expression and gaze."""
+GAP_SECONDS, FADE_SECONDS = 0.5, 0.25
+"""A face out of sight for longer relaxes within that time, instead of freezing in its last look."""
 SMOOTH_POSE_SECONDS = 0.04
 SMOOTH_DEPTH_SECONDS = 0.15
 """The same over rotations and sideways place, and over the distance, which one camera sees worst."""
 RESTING_SPEED, HOLD_SECONDS = 0.25, 1.5
 """Metres per second of an ankle that counts as standing; how long a correction lasts."""
+MIN_TRUST = 0.1
+"""Rows of less confidence say nothing."""
 MOTION_STAGES = ((60, 0.03), (120, 0.05), (80, 0.02))
 
 
@@ -115,8 +119,9 @@ def capture_motion(
     known = clip.timestamps[index]
     fps = float((len(clip) - 1) / max(times[-1] - times[0], 1e-6)) if len(clip) > 1 else clip.fps
     sigma = SMOOTH_SECONDS * fps
-    expression = smooth(fill(times, known, expression, trust), sigma)
-    gaze = smooth(fill(times, known, gaze.reshape(len(seen), -1), trust), sigma).reshape(-1, 2, 2)
+    shown = face_shown(times, known[trust > MIN_TRUST])[:, None]
+    expression = smooth(shown * fill(times, known, expression, trust), sigma)
+    gaze = smooth(shown * fill(times, known, gaze.reshape(len(seen), -1), trust), sigma).reshape(-1, 2, 2)
     pose = smooth_rotations(bridge_rotations(times, known, fit.pose), SMOOTH_POSE_SECONDS * fps)
     transl = fill(times, known, fit.transl, np.ones(len(seen), np.float32))
     transl[:, :2] = smooth(transl[:, :2], SMOOTH_POSE_SECONDS * fps)
@@ -179,16 +184,30 @@ def same_shape(a: tuple[int, int], b: tuple[int, int]) -> bool:
 
 
 def fill(times: np.ndarray, known: np.ndarray, values: Array, trust: Array) -> Array:
-    """Linear interpolation of rows [K,C] at ``known`` onto ``times`` [N], using rows with trust > 0.1.
+    """Linear interpolation of rows [K,C] at ``known`` onto ``times`` [N], using rows of some trust.
 
     All zeros if no row is trusted; ends are held.
     """
-    good = np.flatnonzero(trust > 0.1)
+    good = np.flatnonzero(trust > MIN_TRUST)
     out = np.zeros((len(times), values.shape[1]), np.float32)
     if len(good):
         for c in range(values.shape[1]):
             out[:, c] = np.interp(times, known[good], values[good, c])
     return out
+
+
+def face_shown(times: np.ndarray, seen: np.ndarray) -> Array:
+    """How far expressions at ``times`` [N] hold, 0..1, when the face was seen at ``seen`` [K] seconds.
+
+    1 within gaps of up to ``GAP_SECONDS``; in longer ones 0 from ``FADE_SECONDS`` off either end.
+    """
+    if not len(seen):
+        return np.zeros(len(times), np.float32)
+    after = np.searchsorted(seen, times).clip(0, len(seen))
+    before = np.where(after > 0, times - seen[np.maximum(after - 1, 0)], np.inf)
+    until = np.where(after < len(seen), seen[np.minimum(after, len(seen) - 1)] - times, np.inf)
+    fade = np.clip(1.0 - np.minimum(before, until) / FADE_SECONDS, 0.0, 1.0)
+    return np.where(before + until <= GAP_SECONDS, 1.0, fade).astype(np.float32)
 
 
 def smooth(values: Array, sigma: float) -> Array:

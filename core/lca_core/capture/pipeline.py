@@ -298,8 +298,8 @@ def assemble(
         metrics={
             "body_error_percent": float(fit.body_error.mean()),
             "body_error_percent_median": float(np.median(fit.body_error)),
-            "hand_error_px": fit.hand_error,
-            "face_error_px": fit.face_error,
+            "hand_error_px": fit.hand_error if np.isfinite(fit.hand_error) else None,
+            "face_error_px": fit.face_error if np.isfinite(fit.face_error) else None,
             "focal_px": fit.focal,
             "body_yaw_degrees": [round(float(np.degrees(o.yaw)), 1) for o in chosen],
         },
