@@ -12,6 +12,7 @@ import torch
 from lca.errors import DataLossError, InvalidInputError
 from lca_core.model.checkpoint import read_info
 from lca_core.model.config import PRESETS
+from lca_core.model.dressed import dressed_shape
 from lca_core.model.network import LCAModel
 from lca_core.train import model_card
 from lca_core.train.evaluate import evaluate, iou, psnr
@@ -20,7 +21,6 @@ from lca_core.train.examples import (
     SampleFolder,
     check_sample,
     draw_batch,
-    dressed_shape,
     make_batch,
     make_example,
     uv_targets,

@@ -1,7 +1,8 @@
 """From a model and references to the canonical Gaussians of one person: the creation pass.
 
 Two passes on the network's grid: the first locates texels on the body and predicts the clothing, the second
-projects the *dressed* surface. Then the maps are read at the places of the Gaussians (``density``), and
+projects the *dressed* surface. After each the clothing is brought to the outline of the masks
+(``silhouette``). Then the maps are read at the places of the Gaussians (``density``), and
 colour is copied there from the original frames. Eyeballs are rigid balls of their own (``eyes``).
 """
 
@@ -25,8 +26,9 @@ from lca_core.model.inverse_texture import PointViews, sample_points, sample_vie
 from lca_core.model.network import CanonicalMaps, LCAModel
 from lca_core.model.references import References
 from lca_core.model.resample import MapSampler
+from lca_core.model.silhouette import reach_outline
 from lca_core.model.skinning import residual_weights
-from lca_core.model.skirt import Dressing, dress
+from lca_core.model.skirt import Dressing, dress, find_skirt
 from lca_core.model.strain import Strain
 
 TANGENTIAL = 0.70
@@ -127,13 +129,16 @@ def canonical_gaussians(
                 "the frames.",
                 reason="BODY_NOT_VISIBLE",
             )
+        skirt = loose and find_skirt(plan(coarse, texture_size), refs) is not None
         identity = model.encode(refs, views)
         maps = model.canonical(identity)
+        reach_outline(coarse, refs, maps, skirt)
         if passes > 1:
             tell(0.4, "second pass on the dressed surface")
             visible = (maps.opacity > 0.5) * coarse.carries_map
             identity = model.encode(refs, sample_views(coarse, refs, maps.offset * visible, by_part=True))
             maps = model.canonical(identity)
+            reach_outline(coarse, refs, maps, skirt)
         tell(0.7, "copying colour at full resolution")
         samples = plan(coarse, texture_size)
         at = at_samples(maps, MapSampler(coarse, samples), samples)

@@ -220,15 +220,15 @@ def look(
     cosine = np.einsum("ti,ti->t", texels.normal @ rotation.T, towards).astype(np.float32)
     zoom = depth_size / side
     buffer_k = crop_k * np.array([[zoom], [zoom], [1.0]])
-    depth = depth_buffer(_pixels(mesh, buffer_k), template.faces, depth_size, depth_size)
-    seen = visible(_pixels(camera, buffer_k), depth, DEPTH_TOLERANCE, DEPTH_GAP)
+    depth = depth_buffer(to_pixels(mesh, buffer_k), template.faces, depth_size, depth_size)
+    seen = visible(to_pixels(camera, buffer_k), depth, DEPTH_TOLERANCE, DEPTH_GAP)
     if occluder_margin:
         reach = occluder_margin * float(buffer_k[0, 0]) / max(float(np.median(camera[:, 2])), 0.05)
-        arms = depth_buffer(_pixels(mesh, buffer_k), template.arm_faces, depth_size, depth_size)
+        arms = depth_buffer(to_pixels(mesh, buffer_k), template.arm_faces, depth_size, depth_size)
         nearest = ndimage.minimum_filter(arms, size=2 * max(1, round(reach)) + 1)
-        seen = seen * np.maximum(template.arm_texels, visible(_pixels(camera, buffer_k), nearest, 0.0, 0.0))
-    grid = _pixels(camera, crop_k)[:, :2] / side * 2 - 1
-    pixels = _pixels(camera, source.K)
+        seen = seen * np.maximum(template.arm_texels, visible(to_pixels(camera, buffer_k), nearest, 0.0, 0.0))
+    grid = to_pixels(camera, crop_k)[:, :2] / side * 2 - 1
+    pixels = to_pixels(camera, source.K)
     per_metre = source.K[0, 0] / np.maximum(camera[:, 2], 0.05)
     color, inside = _sample_source(source, pixels, per_metre * template.typical_spacing(), mesh)
     low, high = GRAZING
@@ -240,7 +240,8 @@ def look(
     return _Look(grid, color, score.astype(np.float32), trust.astype(np.float32), cosine)
 
 
-def _pixels(camera: NDArray[np.floating], K: NDArray[np.floating]) -> NDArray[np.float32]:
+def to_pixels(camera: NDArray[np.floating], K: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Points [P,3] in a camera's space, m -> pixel x, pixel y, depth [P,3]."""
     z = camera[:, 2]
     safe = np.where(np.abs(z) < 1e-3, 1e-3, z)
     x = camera[:, 0] / safe * K[0, 0] + K[0, 2]
@@ -261,7 +262,7 @@ def _sample_source(
     that neither
     aliasing nor background enters.
     """
-    body = _pixels(mesh, source.K)
+    body = to_pixels(mesh, source.K)
     h, w = source.mask.shape
     x0, y0 = np.clip(np.floor(body[:, :2].min(0)).astype(int) - 4, 0, (w - 2, h - 2))
     x1, y1 = np.clip(np.ceil(body[:, :2].max(0)).astype(int) + 5, (x0 + 2, y0 + 2), (w, h))

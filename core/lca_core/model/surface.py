@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from lca_core.body.model import BodyModel
@@ -110,6 +111,7 @@ class BodyPoints:
         self._people: OrderedDict[bytes, tuple[Tensor, Tensor, Tensor]] = OrderedDict()
         self._shapes: tuple[Tensor, Tensor] | None = None
         self._pose_rows: tuple[Tensor, Tensor] | None = None
+        self._bare: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
     @property
     def count(self) -> int:
@@ -208,7 +210,8 @@ class BodyPoints:
         return out
 
     def _vertex_lift(self, dressed: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-        """Texel displacements [T,3] -> mean displacement of each vertex [V,3]."""
+        """Texel displacements [T,3] -> mean displacement of each vertex [V,3]; a vertex without a texel takes
+        that of the nearest one."""
         total = np.zeros((count, 3))
         weight = np.zeros(count)
         for k in range(3):
@@ -216,7 +219,14 @@ class BodyPoints:
             weight += np.bincount(self.corners[:, k], w, count)
             for c in range(3):
                 total[:, c] += np.bincount(self.corners[:, k], w * dressed[:, c], count)
-        return (total / np.maximum(weight, 1e-6)[:, None]).astype(np.float32)
+        lift = total / np.maximum(weight, 1e-6)[:, None]
+        if self._bare is None:
+            vertices = array(self.body.rest(torch.zeros(1, 50), None)[0]).reshape(-1, 3)
+            bare = np.nonzero(weight < 1e-6)[0]
+            self._bare = bare, cKDTree(self.on_texels(vertices)).query(vertices[bare])[1]
+        bare, nearest = self._bare
+        lift[bare] = dressed[nearest]
+        return lift.astype(np.float32)
 
     def _skin_vectors(
         self, vectors: NDArray[np.float32], transforms: NDArray[np.float32]
