@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 SOURCE = HERE / "lca_avatars"
 ROOT = HERE.parent
 VENDORED = {
-    "lca": ("proto/lca", ("__init__.py", "errors.py", "motion/*.py", "v1/*.py")),
+    "lca": ("proto/lca", ("*.py", "motion/*.py", "v1/*.py")),
     "lca_bridge": ("bridge/lca_bridge", ("__init__.py", "wire/*.py", "client/*.py")),
 }
 REQUIREMENTS = ("grpcio>=1.62.3", "protobuf>=4.25.8,<8", "typing-extensions>=4.12")

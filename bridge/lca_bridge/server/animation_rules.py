@@ -15,7 +15,7 @@ from lca_bridge.server.store import AvatarRow
 async def find_avatar(core: ServiceCore, name: str, revision: str) -> AvatarRow:
     """The avatar of a request; PreconditionError ``REVISION_CHANGED`` if another one is pinned."""
     row = await asyncio.to_thread(core.store.avatar, names.parse_name(name, "avatars"))
-    core.package_path(row, revision)
+    await asyncio.to_thread(core.package_path, row, revision)
     return row
 
 

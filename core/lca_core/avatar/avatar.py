@@ -1,8 +1,5 @@
-"""The avatar as plain data: typed groups of numpy arrays, one per entry of the `.lca` file (docs/avatar-
-file.md).
-
-N is the number of Gaussians, V/F/T the proxy's vertices, faces and texture vertices, J = 55 joints.
-Canonical frame: metres, Y up, the person in T-pose facing +Z.
+"""The avatar as plain data: the array groups of :mod:`lca.avatar_arrays`, one per entry of the `.lca`
+file, and what else is known of the person.
 """
 
 from __future__ import annotations
@@ -13,7 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from lca.avatar_arrays import CanonicalSplats as Canonical
+from lca.avatar_arrays import Correctives, ProxyMesh, Relight, Skinning
 from lca_core.body.rig import RigDescription
+
+__all__ = ["Avatar", "Canonical", "Correctives", "Proxy", "Relight", "Skinning", "WeightsInfo"]
 
 SCHEMA = "lca.avatar/1"
 
@@ -27,75 +28,10 @@ class WeightsInfo:
     licence: str
 
 
-@dataclass
-class Canonical:
-    """Canonical Gaussians: means (N,3) m, quats (N,4) wxyz, scales (N,3) linear m, opacities (N,), sh
-    (N,K,3), texel (N,2).
-    """
+@dataclass(frozen=True)
+class Proxy(ProxyMesh):
+    """The skinned mesh of the same person with its texture, (H, W, 3) uint8 sRGB."""
 
-    means: np.ndarray
-    quats: np.ndarray
-    scales: np.ndarray
-    opacities: np.ndarray
-    sh: np.ndarray
-    texel: np.ndarray
-    uv_size: int
-
-
-@dataclass
-class Skinning:
-    """Rest joints (55,3) m, parents (55,), joint_indices (N,4) uint8, joint_weights (N,4) heaviest first,
-    k/255.
-    """
-
-    joints: np.ndarray
-    parents: np.ndarray
-    joint_indices: np.ndarray
-    joint_weights: np.ndarray
-
-
-@dataclass
-class Correctives:
-    """Linear correctives: sparse per ARKit shape (CSR over Gaussians), dense per pose component."""
-
-    arkit_ptr: np.ndarray
-    arkit_index: np.ndarray
-    arkit_means: np.ndarray
-    arkit_quats: np.ndarray
-    arkit_log_scales: np.ndarray
-    arkit_sh0: np.ndarray
-    pose_mean: np.ndarray
-    pose_basis: np.ndarray
-    pose_means: np.ndarray
-    pose_quats: np.ndarray
-    pose_log_scales: np.ndarray
-    pose_sh0: np.ndarray
-
-
-@dataclass
-class Relight:
-    """Albedo (N,3) linear 0..1 and order-2 SH light transfer (N,9)."""
-
-    albedo: np.ndarray
-    transfer: np.ndarray
-
-
-@dataclass
-class Proxy:
-    """Skinned textured mesh of the same person, and the binding of every Gaussian to one of its triangles."""
-
-    vertices: np.ndarray
-    normals: np.ndarray
-    faces: np.ndarray
-    uvs: np.ndarray
-    face_uvs: np.ndarray
-    joint_indices: np.ndarray
-    joint_weights: np.ndarray
-    arkit_ptr: np.ndarray
-    arkit_index: np.ndarray
-    arkit_vertices: np.ndarray
-    bind_tri: np.ndarray
-    bind_bary: np.ndarray
     texture: np.ndarray
 
 
