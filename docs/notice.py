@@ -25,6 +25,7 @@ GROUPS: dict[str, tuple[str, str]] = {
         "built from web/ by make web (see LICENSES.txt there)",
     ),
     "core/lca_core/model/weights": ("Apache-2.0", "trained by this project (see the model card there)"),
+    "core/lca_core/relight/weights": ("Apache-2.0", "trained by this project (see the model card there)"),
 }
 """Folder -> (licence, source) of the data files in it."""
 SUFFIXES = {".npz", ".webp", ".png", ".tflite", ".safetensors", ".mp4", ".gz"}

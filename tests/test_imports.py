@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lca_core/data": {"data", "body"},
     "lca_core/relight": {"relight", "splat"},
     "lca_core/avatar": {"avatar", "body", "splat", "relight", "model", "capture", "progress"},
-    "lca_core/train": {"train", "model", "data", "splat", "body"},
+    "lca_core/train": {"train", "model", "data", "splat", "body", "relight"},
 }
 """Core rooms -> core rooms they may import (docs/architecture.md)."""
 

@@ -10,7 +10,7 @@ import torch
 
 from lca.errors import InvalidInputError
 from lca_core.relight import environment as env
-from lca_core.relight.delight import input_light
+from lca_core.relight import estimate
 from lca_core.relight.hdr import read_picture, write_rgbe
 from lca_core.relight.light import BANDS, Illumination
 from lca_core.relight.shade import CLOTH, EYE, SHEEN, SKIN, Relighter, quadratic
@@ -266,21 +266,54 @@ def test_occlusion_agrees_with_integration():
         assert np.abs(transfer - want).max() < 0.1
 
 
-def test_delighting_finds_the_light_it_was_given():
+def dressed(rng: np.random.Generator, light: np.ndarray) -> estimate.Cells:
+    """A person of three plain colours in a light (9,3): every cell of the chart, normals all round."""
+    index = np.arange(estimate.GRID**2)
+    transfer = unoccluded(sphere(len(index))[rng.permutation(len(index))])
+    palette = np.array([[0.45, 0.3, 0.22], [0.12, 0.14, 0.2], [0.35, 0.35, 0.33]])
+    albedo = palette[index * 3 // len(index)]
+    shown = np.clip(albedo * estimate.shading(transfer, light), 0, 1)
+    return estimate.Cells(index, shown.astype(np.float32), transfer)
+
+
+def tinted(kelvin_like: np.ndarray, side: float = 0.0) -> np.ndarray:
+    light = estimate.usual_light().astype(np.float64) * kelvin_like
+    light[3] = -side * light[0]
+    return light
+
+
+def test_the_estimate_follows_tint_strength_and_side_of_the_light():
+    """Of two photographs of one person the redder, the brighter, the one lit from the left is told apart."""
     rng = np.random.default_rng(0)
-    normals = sphere(6000)
-    transfer = unoccluded(normals)
-    palette = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.5], [0.6, 0.6, 0.6]])
-    albedo = palette[rng.integers(0, 3, 6000)] * rng.uniform(0.9, 1.1, (6000, 1))
-    light = np.zeros(9)
-    light[0], light[1], light[3] = 3.54, -1.2, 0.7
-    shading = transfer @ light / np.pi
-    found = input_light(albedo * shading[:, None], transfer, np.ones(6000))
-    before, after = (np.std(np.log(s)) for s in (shading, shading / found.shading[:, 0]))
-    assert after < 0.35 * before and found.explained > 0.5
-    # No shading: nothing to divide out.
-    flat = input_light(albedo, transfer, np.ones(6000))
-    assert np.abs(flat.shading - 1).max() < 0.08
+    estimator = estimate.load_estimator()
+
+    def found(light: np.ndarray) -> np.ndarray:
+        return estimator(dressed(np.random.default_rng(0), light))
+
+    warm, cold = found(tinted(np.array([1.2, 1, 0.7]))), found(tinted(np.array([0.85, 1, 1.2])))
+    assert warm[0, 0] / warm[0, 2] > 1.25 * cold[0, 0] / cold[0, 2]
+    assert found(tinted(np.ones(3) * 1.3))[0].mean() > 1.15 * found(tinted(np.ones(3) * 0.8))[0].mean()
+    left, right = found(tinted(np.ones(3), 0.3)), found(tinted(np.ones(3), -0.3))
+    assert left[3].mean() < right[3].mean() - 0.2 * left[0].mean()
+    few = dressed(rng, tinted(np.ones(3)))
+    few = estimate.Cells(few.index[:50], few.colors[:50], few.transfer[:50])
+    assert np.array_equal(estimator(few), estimate.usual_light())
+
+
+def test_cells_hold_weighted_means():
+    texel = np.array([[0, 0], [1, 1], [200, 7]])
+    colors = np.array([[0.2, 0.2, 0.2], [0.8, 0.8, 0.8], [0.5, 0.1, 0.3]])
+    cells = estimate.by_cell(texel, 256, colors, np.ones((3, 9)), np.array([3.0, 1.0, 2.0]))
+    assert cells.index.tolist() == [0, 50 * estimate.GRID + 1]
+    assert np.allclose(cells.colors, [[0.35] * 3, colors[2]], atol=1e-6)
+
+
+def test_other_weights_are_refused(tmp_path):
+    with pytest.raises(InvalidInputError):
+        estimate.LightEstimator({"cells": np.arange(4)})
+    (tmp_path / "x.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InvalidInputError):
+        estimate.load_estimator(tmp_path / "x.safetensors")
 
 
 def test_lights_of_pose_frames():

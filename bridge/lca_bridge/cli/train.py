@@ -37,6 +37,19 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     loose.add_argument("--frames", type=int, default=28, help="frames of each (%(default)s)")
     loose.add_argument("--steps", type=int, default=1500, help="optimisation steps (%(default)s)")
     loose.add_argument("--seed", type=int, default=0)
+    text = "the estimate of the light in which photographs were taken, on synthetic people"
+    light = commands.add_parser("relight", help=text, description=text)
+    light.add_argument("--json", action="store_true", help="print JSON")
+    light.add_argument(
+        "--out", type=Path, required=True, help="FILE.safetensors; its card is written beside it"
+    )
+    light.add_argument("--people", type=int, default=400, help="people drawn (%(default)s)")
+    light.add_argument("--lights", type=int, default=8, help="lights on each (%(default)s)")
+    light.add_argument("--steps", type=int, default=14000, help="optimisation steps (%(default)s)")
+    light.add_argument("--seed", type=int, default=0)
+    light.add_argument(
+        "--work", type=Path, help="folder of people and of an unfinished run, which goes on (FILE.work)"
+    )
     text = "fit the linear correctives of an avatar to the correction branch again"
     distil = commands.add_parser("distill", help=text, description=text)
     distil.add_argument("--json", action="store_true", help="print JSON")
@@ -50,7 +63,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 def train(args: argparse.Namespace) -> int:
     """Run one of the subcommands."""
-    return {"distill": distill, "loose": loose}.get(args.what, fit)(args)
+    return {"distill": distill, "loose": loose, "relight": relight}.get(args.what, fit)(args)
 
 
 def loose(args: argparse.Namespace) -> int:
@@ -63,6 +76,19 @@ def loose(args: argparse.Namespace) -> int:
         print_json({"out": str(args.out), **facts})
     else:
         print(f"{args.out}: {facts['rms_cm']} cm from the simulation")
+    return 0
+
+
+def relight(args: argparse.Namespace) -> int:
+    """Train the estimate of the photographs' light."""
+    from lca_core.train.relight import RelightOptions, train_relight
+
+    options = RelightOptions(args.people, args.lights, args.steps, seed=args.seed)
+    facts = train_relight(args.out, options, args.work, lambda line: print(line, file=sys.stderr, flush=True))
+    if args.json:
+        print_json({"out": str(args.out), **facts})
+    else:
+        print(f"{args.out}: {facts['estimated']} dB in another light, {facts['no_relighting']} dB without")
     return 0
 
 

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from lca_core.avatar.avatar import Avatar, Relight
 from lca_core.avatar.frame import PoseFrame
 from lca_core.body.names import JOINT_INDEX
-from lca_core.relight.delight import input_light
+from lca_core.relight.estimate import by_cell, load_estimator, shading
 from lca_core.relight.shade import CLOTH, EYE, SKIN, Relighter
-from lca_core.relight.transfer import normals_of, occluded
+from lca_core.relight.transfer import normals_of, occluded, turned
 from lca_core.splat.harmonics import C0
 
 KEY = "light_transfer"
 """In ``provenance``: how the file's light transfer was made."""
-EXPOSURE, WHITEST = 1.9, 0.95
-"""Albedo over photographed colour: photographs are exposed so that white in mean light shows as about half
-(the mean of the generator's lights), unless that makes the brightest place whiter than white. The network's
-own albedo was 0.4 dB worse on held-out people."""
+DIM, BRIGHT = 0.35, 2.2
+"""Bounds of the shading that is divided out, over its mean: beyond them the estimate is not trusted."""
+MADE_UP = 0.05
+"""Trust left to colours that were not copied: enough to speak where nothing else does."""
 SKIN_JOINTS = ("head", "jaw", "neck", "left_wrist", "right_wrist")
 EYE_JOINTS = ("left_eye_smplhf", "right_eye_smplhf")
 
@@ -49,34 +49,31 @@ def relighter(avatar: Avatar) -> Relighter:
 
 
 def with_light_transfer(
-    avatar: Avatar, frame: PoseFrame | None = None, trust: NDArray | None = None, *, delight: bool = True
+    avatar: Avatar, frame: PoseFrame | None = None, trust: NDArray | None = None
 ) -> Avatar:
     """Light transfer with self-occlusion, and the photographs' light divided out of the albedo.
 
     Args:
         frame: pose of the photographs, if known: there the light fell on the person. Rest otherwise.
         trust: (N,) share 0-1 of each colour that was copied; all of it when left out.
-        delight: False leaves the albedo as it is.
     """
     c = avatar.canonical
     transfer = occluded(c.means, normals_of(c.quats), c.opacities)
-    albedo, facts = avatar.relight.albedo, {"occlusion": "depth maps, 96 directions"}
-    if delight:
-        colors = to_linear(np.clip(0.5 + C0 * c.sh[:, 0], 0, 1))
-        posed = transfer if frame is None else turned_transfer(avatar, transfer, frame)
-        weights = np.prod(np.sort(c.scales, axis=1)[:, 1:], axis=1) * c.opacities
-        if trust is not None:
-            weights = weights * trust
-        found = input_light(colors, posed, weights)
-        bare = colors / found.shading
-        # Nothing reflects more than it receives: the brightest cloth bounds the exposure.
-        scale = min(EXPOSURE, WHITEST / max(float(np.percentile(bare.max(1), 98)), 1e-3))
-        albedo = np.clip(bare * max(scale, 1.0), 0, 1).astype(np.float32)
-        facts["input_light"] = [[round(float(v), 4) for v in row] for row in found.light]  # type: ignore[assignment]
-        facts["shading_explained"] = round(found.explained, 3)  # type: ignore[assignment]
+    colors = to_linear(np.clip(0.5 + C0 * c.sh[:, 0], 0, 1))
+    posed = transfer if frame is None else turned_transfer(avatar, transfer, frame)
+    area = np.prod(np.sort(c.scales, axis=1)[:, 1:], axis=1) * c.opacities
+    weights = area if trust is None else area * np.maximum(trust, MADE_UP)
+    light = load_estimator()(by_cell(c.texel, c.uv_size, colors, posed, weights))
+    shade = shading(posed, light)
+    middle = np.average(shade, axis=0, weights=weights)
+    bare = colors / np.clip(shade, DIM * middle, BRIGHT * middle)
+    facts = {
+        "occlusion": "depth maps, 96 directions",
+        "input_light": [[round(float(v), 4) for v in row] for row in light],
+    }
     return replace(
         avatar,
-        relight=Relight(np.asarray(albedo, np.float32), transfer),
+        relight=Relight(np.clip(bare, 0, 1).astype(np.float32), transfer),
         provenance={**avatar.provenance, KEY: facts},
     )
 
@@ -93,22 +90,11 @@ def photo_pose(poses: NDArray) -> PoseFrame:
 def turned_transfer(avatar: Avatar, transfer: NDArray, frame: PoseFrame) -> NDArray[np.float64]:
     """Canonical transfer (N,9) as it lies in the world in the pose of ``frame``."""
     from lca_core.avatar.animate import Animator
-    from lca_core.relight.environment import sh_basis
-    from lca_core.relight.transfer import sphere
 
     dark = PoseFrame(frame.translation, frame.joint_rotations, frame.arkit, frame.gaze)
     posed = Animator(avatar).evaluate(dark).quats.numpy().astype(np.float64)
     rest = avatar.canonical.quats.astype(np.float64)
-    turn = _matrix(posed) @ np.swapaxes(_matrix(rest), 1, 2)
-    # Order 2 is closed under rotation, so 24 samples fix it.
-    d = sphere(24)
-    fit = np.linalg.pinv(sh_basis(d))
-    out = np.empty((len(rest), 9))
-    for start in range(0, len(rest), 8192):  # blocks bound the memory
-        rows = slice(start, start + 8192)
-        back = np.einsum("nji,mj->nmi", turn[rows], d)
-        out[rows] = np.einsum("nmk,nk->nm", sh_basis(back), transfer[rows]) @ fit.T
-    return out
+    return turned(transfer, _matrix(posed) @ np.swapaxes(_matrix(rest), 1, 2))
 
 
 def _matrix(quats: NDArray) -> NDArray[np.float64]:

@@ -20,6 +20,9 @@ from lca_core.data.render import Light, sh_basis
 BANDS = np.array([np.pi] + [2 * np.pi / 3] * 3 + [np.pi / 4] * 5)
 """Cosine-lobe coefficients A_l per spherical harmonic (Ramamoorthi and Hanrahan 2001)."""
 
+TO_FRAMES = np.array([1, -1, 1, -1, 1, -1, 1, -1, 1.0])
+"""Signs (9,) from the generator's harmonics to those of `.lca` files and pose frames; its own inverse."""
+
 
 def blackbody(kelvin: float) -> NDArray[np.float64]:
     """Linear sRGB of a black body at 1,667-25,000 K, scaled to green = 1.
@@ -212,6 +215,11 @@ def correlated(rng: np.random.Generator) -> Light:
     return Light(
         (sh * fill).astype(np.float32), direction.astype(np.float32), (strength * key).astype(np.float32)
     )
+
+
+def radiance_sh(light: Light) -> NDArray[np.float64]:
+    """Radiance coefficients (9,3) of a light's ambient part in the harmonics of pose frames."""
+    return np.asarray(light.sh, np.float64) * (np.pi / BANDS * TO_FRAMES)[:, None]
 
 
 def sample_light(rng: np.random.Generator) -> Light:

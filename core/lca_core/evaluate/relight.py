@@ -23,20 +23,21 @@ KINDS = ("sky", "room", "stage", "points")
 """Where each new light is looked at from, and what kind it is, in turn: two kinds of environment, a group of
 light-stage lamps over a dim ambient, point lights."""
 METHODS = ("relit", "relit_matched", "colour_transfer", "no_relighting")
-SIGNS = np.array([1, -1, 1, -1, 1, -1, 1, -1, 1.0])
-"""From the generator's harmonics to those of pose frames."""
-COST_HEIGHT = 512
+COST_HEIGHT, SMALL_HEIGHT = 512, 320
+COST_ROUNDS = 31
 
 
 @dataclass(frozen=True)
 class RelightOptions:
-    """Choices of a run: people, new lights per person, weights, picture side in pixels, seed."""
+    """Choices of a run: people, new lights per person, weights, picture side in pixels, seed, cell of
+    ``lca_core.data.splits``."""
 
     people: int = 3
     lights: int = 4
     weights: str = "lca-xs"
     size: int = 224
     seed: int = 0
+    cell: str = CELL
 
 
 @dataclass
@@ -45,16 +46,18 @@ class Outcome:
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     albedo: dict[str, float] = field(default_factory=dict)
-    cost: dict[str, float] = field(default_factory=dict)
+    cost: dict[int, dict[str, float]] = field(default_factory=dict)
+    gaussians: int = 0
     tiles: list[tuple[str, NDArray[np.uint8]]] = field(default_factory=list)
 
 
 def illumination_of(light: Any) -> Any:
     """A generator's light (:class:`lca_core.data.render.Light`) as the relighter takes it."""
+    from lca_core.data.lights import radiance_sh
     from lca_core.relight.environment import Environment, directional, directions, point, sh_basis
-    from lca_core.relight.light import BANDS, Illumination
+    from lca_core.relight.light import Illumination
 
-    sh = np.asarray(light.sh, np.float64) * (np.pi / BANDS * SIGNS)[:, None]
+    sh = radiance_sh(light)
     d, _ = directions(32)
     lamps = [directional(at, rgb) for at, rgb in ((light.direction, light.rgb), *light.beams) if np.any(rgb)]
     lamps += [point(at, rgb) for at, rgb in light.points]
@@ -82,52 +85,66 @@ def new_light(kind: str, rng: np.random.Generator, towards: NDArray) -> Any:
     return Light(made.sh * np.float32(gain), made.direction, made.rgb * np.float32(min(gain, 1.5)))
 
 
-def evaluate_person(index: int, options: RelightOptions) -> Outcome:
-    """Make and judge one person."""
+class Sitting:
+    """One held-out person before the camera: ``inputs`` are photographs in one light, ``shot`` takes more in
+    any other. ``rng`` draws what is new from there on."""
+
+    def __init__(self, index: int, options: RelightOptions) -> None:
+        from lca_core.data import lights, motion, uv_bake
+        from lca_core.data.people import Person
+        from lca_core.data.splits import cell_identity
+
+        self.options = options
+        self.rng = np.random.default_rng([options.seed, 77, index])
+        self.person = Person(cell_identity(options.cell, index))
+        self.scene = uv_bake.layered_scene(self.person)
+        self.pose = motion.random_pose(self.rng, "a_pose")
+        posed = self.person.posed(self.pose.joints, self.pose.transl, self.pose.expression, self.pose.gaze)
+        self.scene.pose(posed)
+        self.scene.set_transfer(self.scene.vertex_transfer(rays=48))
+        self._target = posed[np.unique(self.person.faces)]
+        self.light = lights.sample_light(self.rng)
+        self.inputs = [self.shot(yaw, self.light) for yaw in INPUT_YAWS]
+
+    def shot(self, yaw: float, light: Any) -> Any:
+        """A photograph from ``yaw`` degrees off the front."""
+        from lca_core.data.samples import background, fit_camera
+        from lca_core.evaluate.synthetic import _Shot
+
+        size = self.options.size
+        k, viewmat = fit_camera(self._target, np.radians(yaw), 0.08, 3.5, size, size, 0.9, np.zeros(2))
+        frame = self.scene.render(k, viewmat, size, size, light, samples=2)
+        back = background(self.rng, size, size)
+        mask = np.asarray(frame.coverage, np.float32)
+        return _Shot(frame.composite(back), frame.composite(0.0), mask, k, viewmat, self.pose)
+
+    def avatar(self) -> Any:
+        """What creation makes of the photographs."""
+        from lca_core.avatar.create import CreateOptions, create_avatar
+        from lca_core.evaluate.synthetic import _capture
+        from lca_core.model.checkpoint import load_model
+
+        return create_avatar(
+            _capture(self.inputs, self.person.betas), name="relight", model=load_model(self.options.weights),
+            options=CreateOptions(texture_size=128), seed=self.options.seed,
+        )  # fmt: skip
+
+
+def judge(sitting: Sitting, avatar: Any) -> Outcome:
+    """The avatar in new lights, beside the generator's truth."""
     import torch
 
     from lca_core.avatar.animate import Animator
-    from lca_core.avatar.create import CreateOptions, create_avatar
     from lca_core.avatar.frame import PoseFrame
     from lca_core.avatar.light import to_linear, to_srgb
-    from lca_core.data import lights, motion, uv_bake
-    from lca_core.data.people import Person
-    from lca_core.data.samples import background, fit_camera
-    from lca_core.data.splits import cell_identity
-    from lca_core.evaluate.synthetic import _capture, _Shot
-    from lca_core.model.checkpoint import load_model
     from lca_core.splat import render
 
-    torch.set_num_threads(1)
-    rng = np.random.default_rng([options.seed, 77, index])
-    size = options.size
-    model = load_model(options.weights)
-    person = Person(cell_identity(CELL, index))
-    scene = uv_bake.layered_scene(person)
-    pose = motion.random_pose(rng, "a_pose")
-    posed = person.posed(pose.joints, pose.transl, pose.expression, pose.gaze)
-    scene.pose(posed)
-    scene.set_transfer(scene.vertex_transfer(rays=48))
-    target = posed[np.unique(person.faces)]
-
-    def shot(yaw: float, light: Any) -> _Shot:
-        k, viewmat = fit_camera(target, np.radians(yaw), 0.08, 3.5, size, size, 0.9, np.zeros(2))
-        frame = scene.render(k, viewmat, size, size, light, samples=2)
-        back = background(rng, size, size)
-        mask = np.asarray(frame.coverage, np.float32)
-        return _Shot(frame.composite(back), frame.composite(0.0), mask, k, viewmat, pose)
-
-    first = lights.sample_light(rng)
-    inputs = [shot(yaw, first) for yaw in INPUT_YAWS]
-    avatar = create_avatar(
-        _capture(inputs, person.betas), name=f"relight {index}", model=model,
-        options=CreateOptions(texture_size=128), seed=options.seed,
-    )  # fmt: skip
+    options, pose, size = sitting.options, sitting.pose, sitting.options.size
     animator = Animator(avatar)
     frame = PoseFrame(pose.transl, pose.joints, pose.expression, pose.gaze)
     plain = animator.evaluate(frame)
 
-    def draw(gaussians: Any, taken: _Shot) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def draw(gaussians: Any, taken: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         image, alpha, _ = render(
             gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.colors(),
             torch.from_numpy(taken.viewmat.astype(np.float32))[None],
@@ -135,12 +152,12 @@ def evaluate_person(index: int, options: RelightOptions) -> Outcome:
         )  # fmt: skip
         return image[0].clamp(0, 1).numpy(), alpha[0, ..., 0].numpy()
 
-    out = Outcome(tiles=[("photographed", inputs[0].over)])
+    out = Outcome(tiles=[("photographed", sitting.inputs[0].over)])
     for number in range(options.lights):
         yaw, kind = VIEW_YAWS[number % len(VIEW_YAWS)], KINDS[number % len(KINDS)]
         around = np.radians(yaw)
-        light = new_light(kind, rng, np.array([np.sin(around), 0, np.cos(around)]))
-        truth = shot(yaw, light)
+        light = new_light(kind, sitting.rng, np.array([np.sin(around), 0, np.cos(around)]))
+        truth = sitting.shot(yaw, light)
         real = truth.over.astype(np.float64) / 255
         eye = -truth.viewmat[:3, :3].T @ truth.viewmat[:3, 3]
         relit, _ = draw(animator.relighter.apply(plain, illumination_of(light), eye), truth)
@@ -166,41 +183,64 @@ def evaluate_person(index: int, options: RelightOptions) -> Outcome:
             (f"{name} {row[name]:.1f} dB", (np.clip(shown[name], 0, 1) * 255 + 0.5).astype(np.uint8))
             for name in ("relit", "colour_transfer", "no_relighting")
         ]
-    if index == 0:
-        out.cost = cost_of(avatar)
     return out
 
 
-def cost_of(avatar: Any, rounds: int = 7) -> dict[str, float]:
-    """Median milliseconds of processor time of a frame, animated and rendered at 512 x 288, without and with
-    light: the diffuse light of a pose frame, and an environment with highlights and a sun. Alternating."""
+def evaluate_person(index: int, options: RelightOptions) -> Outcome:
+    """Make and judge one person; the first one also tells what light costs."""
+    import torch
+
+    torch.set_num_threads(1)
+    sitting = Sitting(index, options)
+    avatar = sitting.avatar()
+    out = judge(sitting, avatar)
+    if index == 0:
+        out.cost = {height: cost_of(avatar, height) for height in (COST_HEIGHT, SMALL_HEIGHT)}
+        out.gaussians = avatar.gaussian_count
+    return out
+
+
+def cost_of(avatar: Any, height: int, rounds: int = COST_ROUNDS) -> dict[str, float]:
+    """Median milliseconds of processor time of a frame, animated and rendered at ``height`` x 9/16 of it:
+    without light, and with every kind of it in turn. The light of a pose frame is diffuse; an environment
+    brings highlights, a sun and a near lamp a shadow each."""
     from lca_core.avatar.animate import Animator
     from lca_core.avatar.frame import PoseFrame
     from lca_core.avatar.pictures import STANDING, body_view, picture
-    from lca_core.relight.environment import made
+    from lca_core.relight.environment import Environment, made, point
     from lca_core.relight.light import Illumination
 
     animator = Animator(avatar)
     frame = PoseFrame.posed(STANDING)
-    view = body_view(animator, frame, 0.3, COST_HEIGHT)
+    view = body_view(animator, frame, 0.3, height)
     eye = -(view.viewmat[:3, :3].T @ view.viewmat[:3, 3]).numpy()
-    studio, noon = Illumination.of(made("studio")), Illumination.of(made("noon"))
+    studio = Illumination.of(made("studio"))
     lit = PoseFrame(frame.translation, frame.joint_rotations, frame.arkit, frame.gaze, studio.frame_light())
+    near = Environment(made("overcast").radiance * 0.2, (point((0.8, 0.6, 1.5), (1.5, 1.4, 1.2)),))
+
+    def lighted(light: Illumination) -> Callable[[], Any]:
+        return lambda: animator.relighter.apply(animator.evaluate(frame), light, eye)
+
     ways: dict[str, Callable[[], Any]] = {
-        "plain_ms": lambda: animator.evaluate(frame),
-        "frame_light_ms": lambda: animator.evaluate(lit),
-        "environment_ms": lambda: animator.relighter.apply(animator.evaluate(frame), studio, eye),
-        "environment_and_sun_ms": lambda: animator.relighter.apply(animator.evaluate(frame), noon, eye),
+        "plain": lambda: animator.evaluate(frame),
+        "frame_light": lambda: animator.evaluate(lit),
+        "environment": lighted(studio),
+        "sun": lighted(Illumination.of(made("noon"))),
+        "near_lamp": lighted(Illumination.of(near)),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds + 1):
+    for turn in range(rounds + 2):
         for name, way in ways.items():
             start = time.process_time()
             picture(way(), view)
-            if turn:
+            if turn > 1:
                 times[name].append(1e3 * (time.process_time() - start))
-    cost: dict[str, float] = {name: round(float(np.median(taken)), 2) for name, taken in times.items()}
-    return cost | {"gaussians": avatar.gaussian_count}
+    return {name: round(float(np.median(taken)), 3) for name, taken in times.items()}
+
+
+def ratios(cost: dict[str, float]) -> dict[str, float]:
+    """Every kind of light over none."""
+    return {name: round(ms / cost["plain"], 3) for name, ms in cost.items() if name != "plain"}
 
 
 def evaluate_relight(
@@ -223,14 +263,16 @@ def evaluate_relight(
     rows = [row for person in people for row in person.rows]
     mean = {name: round(float(np.mean([row[name] for row in rows])), 3) for name in METHODS}
     cost = people[0].cost
+    big, small = ratios(cost[COST_HEIGHT]), ratios(cost[SMALL_HEIGHT])
     report: dict[str, Any] = {
         "protocol": "relight",
         "relight_gain_psnr": round(mean["relit"] - mean["no_relighting"], 3),
         "gain_over_colour_transfer_psnr": round(mean["relit"] - mean["colour_transfer"], 3),
         "matched_gain_over_colour_transfer_psnr": round(mean["relit_matched"] - mean["colour_transfer"], 3),
-        "cost_ratio": round(cost["environment_ms"] / cost["plain_ms"], 3),
-        "cost_ratio_frame_light": round(cost["frame_light_ms"] / cost["plain_ms"], 3),
-        "cost_ratio_sun": round(cost["environment_and_sun_ms"] / cost["plain_ms"], 3),
+        "cost_ratio": max(big.values()),
+        "cost_ratio_320": max(small.values()),
+        "cost_ratios": big,
+        "cost_ratios_320": small,
         "psnr": mean,
         "by_light": {
             kind: {
@@ -240,7 +282,8 @@ def evaluate_relight(
             for kind in KINDS[: options.lights]
         },
         "rows": rows,
-        "cost": cost,
+        "cost_ms": {str(height): taken for height, taken in cost.items()},
+        "gaussians": people[0].gaussians,
         "people": options.people,
         "lights_per_person": options.lights,
         "seconds": round(time.perf_counter() - start, 1),

@@ -11,13 +11,14 @@ import math
 import numpy as np
 
 from lca_core.splat._jit import kernel
-from lca_core.splat._pose import exponential
 
 F = np.float32
-ZERO, ONE = F(0.0), F(1.0)
+ZERO, ONE, TWO = F(0.0), F(1.0), F(2.0)  # plain integers would turn the arithmetic into double
 SRGB_STEPS = 4096
 SRGB_REACH = F(2.0)  # square root of the largest light with a finite table
 C0 = F(0.28209479177387814)
+BEHIND = F(-0.25)
+"""Cosine of normal and view from which a Gaussian counts as looking away from the camera."""
 
 
 @kernel
@@ -25,21 +26,20 @@ def axes(quats, out):
     """The z axes (N,3) of unit wxyz quaternions (N,4): Gaussians lie flat on the surface."""
     for i in range(quats.shape[0]):
         w, x, y, z = quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3]
-        out[i, 0] = 2 * (x * z + w * y)
-        out[i, 1] = 2 * (y * z - w * x)
-        out[i, 2] = ONE - 2 * (x * x + y * y)
+        out[i, 0] = TWO * (x * z + w * y)
+        out[i, 1] = TWO * (y * z - w * x)
+        out[i, 2] = ONE - TWO * (x * x + y * y)
 
 
 @kernel
-def extent(points, frame):
-    """Least and largest coordinates (4,) of points (N,3) across and up the rows of ``frame`` (3,3)."""
-    out = np.array([np.inf, np.inf, -np.inf, -np.inf], np.float32)
+def bounds(points):
+    """Least and largest coordinates (2,3) of points (N,3)."""
+    out = np.empty((2, 3), np.float32)
+    out[0], out[1] = np.inf, -np.inf
     for i in range(points.shape[0]):
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
-        for k in range(2):
-            u = frame[k, 0] * x + frame[k, 1] * y + frame[k, 2] * z
-            out[k] = min(out[k], u)
-            out[2 + k] = max(out[2 + k], u)
+        for k in range(3):
+            out[0, k] = min(out[0, k], points[i, k])
+            out[1, k] = max(out[1, k], points[i, k])
     return out
 
 
@@ -65,32 +65,36 @@ def depth_map(points, solid, frame, low, cell, grid):
 
 
 @kernel
-def lit(points, normals, frame, low, cell, lift, bias, grid, out):
-    """Share (N,) 0-1 of the 2 x 2 nearest cells in which nothing lies nearer to the light than the point,
-    lifted ``lift`` metres off the surface, by more than ``bias`` metres; bilinear."""
-    height, width = grid.shape
+def lit(points, normals, frames, lows, cell, lift, bias, grids, out):
+    """:func:`visible` of map 0 for points (N,3), lifted ``lift`` metres off the surface."""
     for i in range(points.shape[0]):
-        x = points[i, 0] + lift * normals[i, 0]
-        y = points[i, 1] + lift * normals[i, 1]
-        z = points[i, 2] + lift * normals[i, 2]
-        facing = frame[2, 0] * normals[i, 0] + frame[2, 1] * normals[i, 1] + frame[2, 2] * normals[i, 2]
+        facing = frames[0, 2, 0] * normals[i, 0] + frames[0, 2, 1] * normals[i, 1]
+        facing += frames[0, 2, 2] * normals[i, 2]
         if facing <= ZERO:
             out[i] = ONE  # turned away: the cosine makes it dark, not the shadow
             continue
-        a = (frame[0, 0] * x + frame[0, 1] * y + frame[0, 2] * z - low[0]) / cell - F(0.5)
-        b = (frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z - low[1]) / cell - F(0.5)
-        w = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z + bias
-        u, v = math.floor(a), math.floor(b)
-        fu, fv = a - F(u), b - F(v)
-        total = ZERO
-        for dv in range(2):
-            for du in range(2):
-                weight = (fu if du == 1 else ONE - fu) * (fv if dv == 1 else ONE - fv)
-                uu, vv = u + du, v + dv
-                inside = uu >= 0 and vv >= 0 and uu < width and vv < height
-                if not inside or grid[vv, uu] <= w:
-                    total += weight
-        out[i] = total
+        x = points[i, 0] + lift * normals[i, 0]
+        y = points[i, 1] + lift * normals[i, 1]
+        z = points[i, 2] + lift * normals[i, 2]
+        out[i] = visible(x, y, z, 0, frames, lows, cell, bias, grids)
+
+
+@kernel
+def visible(x, y, z, j, frames, lows, cell, bias, grids):
+    """Share 0-1 of the 2 x 2 nearest cells in which nothing lies nearer to the light than the point by more
+    than ``bias`` metres; bilinear. Frame ``j`` of (L,3,3), low corner (L,2), depth map (L,H,W): slicing them
+    first would cost more than the look-up."""
+    height, width = grids.shape[1], grids.shape[2]
+    a = (frames[j, 0, 0] * x + frames[j, 0, 1] * y + frames[j, 0, 2] * z - lows[j, 0]) / cell - F(0.5)
+    b = (frames[j, 1, 0] * x + frames[j, 1, 1] * y + frames[j, 1, 2] * z - lows[j, 1]) / cell - F(0.5)
+    w = frames[j, 2, 0] * x + frames[j, 2, 1] * y + frames[j, 2, 2] * z + bias
+    # The map has two cells of margin, so this only bites where it had to be cut at its largest size.
+    u, v = min(max(int(a), 0), width - 2), min(max(int(b), 0), height - 2)
+    fu, fv = a - F(u), b - F(v)
+    # Comparisons as numbers: four branches that nobody can foretell would cost more than all the rest.
+    near = F(grids[j, v, u] <= w) * (ONE - fu) + F(grids[j, v, u + 1] <= w) * fu
+    far = F(grids[j, v + 1, u] <= w) * (ONE - fu) + F(grids[j, v + 1, u + 1] <= w) * fu
+    return near * (ONE - fv) + far * fv
 
 
 @kernel
@@ -105,8 +109,8 @@ def srgb(x, table):
 
 @kernel
 def shade(
-    worker, workers, means, quats, rest, transfer, albedo, gloss, light, ceiling, lamp_at, lamp_rgb, shadow,
-    lobes, sheen, eye, table, sh,
+    worker, workers, means, quats, rest, transfer, albedo, gloss, light, ceiling, lamp_at, lamp_rgb, frames,
+    lows, cell, lift, bias, grids, lobes, sheen, mirrored, eye, seen, table, sh,
 ):  # fmt: skip
     """Light leaving each Gaussian, as the first SH coefficient of its sRGB colour.
 
@@ -115,9 +119,11 @@ def shade(
             vector and symmetric parts of the canonical transfer / pi. albedo: (N,3). gloss: (N,) uint8 row
             of sheen.
         light: (10,3) like ``transfer``. ceiling: (3,). lamp_at: (L,4), last 1 for a point light.
-        lamp_rgb: (L,3). shadow: (L,N). lobes: (R,H,W,3), empty for no highlights. sheen: (R,2) F0 and
-            roughness; rows from R on are matt.
-        eye: (3,) camera. table: sRGB. sh: (N,K,3) output, all of it written.
+        lamp_rgb: (L,3). frames (L,3,3), lows (L,2), grids (L,H,W): depth map of each lamp, see ``visible``.
+        lobes: (R,H,W,3), empty for no highlights. sheen: (R,2) F0 and
+            roughness; rows from R on are matt. mirrored: (R,M) share of light that the lobe reflects, by
+            cosine.
+        eye: (3,) camera. seen: whether there is one. table: sRGB. sh: (N,K,3) output, all of it written.
     """
     n = means.shape[0]
     matt = np.uint8(sheen.shape[0] if lobes.shape[0] > 0 else 0)  # rows of gloss from here on have no lobe
@@ -126,17 +132,50 @@ def shade(
     m = np.empty((3, 3), np.float32)
     first, last = n * worker // workers, n * (worker + 1) // workers
     for i in range(first, last):
-        # The turn of the skin since the canonical pose: posed times conjugate of rest.
         aw, ax, ay, az = quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3]
+        t0 = transfer[i, 0]
+        r0 = r1 = r2 = ZERO
+        nx = TWO * (ax * az + aw * ay)
+        ny = TWO * (ay * az - aw * ax)
+        nz = ONE - TWO * (ax * ax + ay * ay)
+        nv, ev, f0, alpha, edge = ONE, ZERO, ZERO, ONE, ZERO
+        ex = ey = ez = ZERO
+        open_share = min(max(t0 * F(3.5449077), ZERO), ONE)  # share of the cosine lobe that sees the sky
+        shiny = gloss[i] < matt
+        if seen:
+            ex, ey, ez = eye[0] - means[i, 0], eye[1] - means[i, 1], eye[2] - means[i, 2]
+            k = ONE / math.sqrt(max(ex * ex + ey * ey + ez * ez, F(1e-12)))
+            ex, ey, ez = ex * k, ey * k, ez * k
+            nv = nx * ex + ny * ey + nz * ez
+            # What looks away from the camera is hidden by the front, or seen from inside, where the sky's
+            # mean is all the light there is.
+            if nv < BEHIND:
+                for c in range(3):
+                    e = min(max(t0 * light[0, c], ZERO), ceiling[c] * open_share) * albedo[i, c]
+                    sh[i, 0, c] = (srgb(e, table) - F(0.5)) / C0
+                clear(sh, i)
+                continue
+        # The turn of the skin since the canonical pose: posed times conjugate of rest.
         bw, bx, by, bz = rest[i, 0], -rest[i, 1], -rest[i, 2], -rest[i, 3]
         w = aw * bw - ax * bx - ay * by - az * bz
         x = aw * bx + ax * bw + ay * bz - az * by
         y = aw * by - ax * bz + ay * bw + az * bx
         z = aw * bz + ax * by - ay * bx + az * bw
-        rt[0, 0], rt[0, 1], rt[0, 2] = ONE - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)
-        rt[1, 0], rt[1, 1], rt[1, 2] = 2 * (x * y + w * z), ONE - 2 * (x * x + z * z), 2 * (y * z - w * x)
-        rt[2, 0], rt[2, 1], rt[2, 2] = 2 * (x * z - w * y), 2 * (y * z + w * x), ONE - 2 * (x * x + y * y)
-        t0 = transfer[i, 0]
+        rt[0, 0], rt[0, 1], rt[0, 2] = (
+            ONE - TWO * (y * y + z * z),
+            TWO * (x * y - w * z),
+            TWO * (x * z + w * y),
+        )
+        rt[1, 0], rt[1, 1], rt[1, 2] = (
+            TWO * (x * y + w * z),
+            ONE - TWO * (x * x + z * z),
+            TWO * (y * z - w * x),
+        )
+        rt[2, 0], rt[2, 1], rt[2, 2] = (
+            TWO * (x * z - w * y),
+            TWO * (y * z + w * x),
+            ONE - TWO * (x * x + y * y),
+        )
         vx = rt[0, 0] * transfer[i, 1] + rt[0, 1] * transfer[i, 2] + rt[0, 2] * transfer[i, 3]
         vy = rt[1, 0] * transfer[i, 1] + rt[1, 1] * transfer[i, 2] + rt[1, 2] * transfer[i, 3]
         vz = rt[2, 0] * transfer[i, 1] + rt[2, 1] * transfer[i, 2] + rt[2, 2] * transfer[i, 3]
@@ -151,31 +190,19 @@ def shade(
         xy = m[0, 0] * rt[1, 0] + m[0, 1] * rt[1, 1] + m[0, 2] * rt[1, 2]
         xz = m[0, 0] * rt[2, 0] + m[0, 1] * rt[2, 1] + m[0, 2] * rt[2, 2]
         yz = m[1, 0] * rt[2, 0] + m[1, 1] * rt[2, 1] + m[1, 2] * rt[2, 2]
-        r0 = r1 = r2 = ZERO
-        nx = 2 * (ax * az + aw * ay)
-        ny = 2 * (ay * az - aw * ax)
-        nz = ONE - 2 * (ax * ax + ay * ay)
-        nv, ev, f0, alpha, edge = ONE, ZERO, ZERO, ONE, ZERO
-        ex = ey = ez = ZERO
-        open_share = min(max(t0 * F(3.5449077), ZERO), ONE)  # share of the cosine lobe that sees the sky
-        shiny = gloss[i] < matt
         if shiny:
             row = gloss[i]
             f0, alpha = sheen[row, 0], sheen[row, 1] * sheen[row, 1]
-            ex, ey, ez = eye[0] - means[i, 0], eye[1] - means[i, 1], eye[2] - means[i, 2]
-            k = ONE / math.sqrt(max(ex * ex + ey * ey + ez * ez, F(1e-12)))
-            ex, ey, ez = ex * k, ey * k, ez * k
-            nv = nx * ex + ny * ey + nz * ez
             # Flat Gaussians seen edge-on or from behind have no mirror of their own: their lobe fades out.
             edge = min(max((nv - F(0.05)) * F(3.0), ZERO), ONE)
             nv = min(max(nv, F(0.05)), ONE)
-            ev = reflected(f0, sheen[row, 1], nv) * edge
+            ev = at_cosine(mirrored, row, nv) * edge
             # The mirror direction, from the blurred picture of this roughness.
-            d = 2 * (nx * ex + ny * ey + nz * ez)
+            d = TWO * (nx * ex + ny * ey + nz * ez)
             mx, my, mz = d * nx - ex, d * ny - ey, d * nz - ez
             height, width = lobes.shape[1], lobes.shape[2]
-            a = (azimuth(mx, mz) / F(2 * math.pi) + F(0.5)) * width - F(0.5)
-            b = polar(min(max(my, -ONE), ONE)) / F(math.pi) * height - F(0.5)
+            a = (azimuth(mx, mz) / F(2 * math.pi) + F(0.5)) * F(width) - F(0.5)
+            b = polar(min(max(my, -ONE), ONE)) / F(math.pi) * F(height) - F(0.5)
             b = min(max(b, ZERO), F(height) - F(1.001))
             u, v = math.floor(a), int(b)
             fu, fv = a - F(u), b - F(v)
@@ -206,7 +233,7 @@ def shade(
         for c in range(3):
             e = t0 * light[0, c] + vx * light[1, c] + vy * light[2, c] + vz * light[3, c]
             e += xx * light[4, c] + yy * light[5, c] + zz * light[6, c]
-            e += 2 * (xy * light[7, c] + xz * light[8, c] + yz * light[9, c])
+            e += TWO * (xy * light[7, c] + xz * light[8, c] + yz * light[9, c])
             e = min(max(e, ZERO), ceiling[c] * open_share) * keep * albedo[i, c]
             if c == 0:
                 r0 += e
@@ -215,7 +242,6 @@ def shade(
             else:
                 r2 += e
         for j in range(lamps):
-            s = shadow[j, i]
             lx, ly, lz = lamp_at[j, 0], lamp_at[j, 1], lamp_at[j, 2]
             fall = ONE
             if lamp_at[j, 3] != ZERO:
@@ -224,14 +250,20 @@ def shade(
                 k = math.sqrt(fall)
                 lx, ly, lz = lx * k, ly * k, lz * k
             nl = nx * lx + ny * ly + nz * lz
-            if nl <= ZERO or s <= ZERO:
+            if nl <= ZERO:
+                continue
+            s = visible(
+                means[i, 0] + lift * nx, means[i, 1] + lift * ny, means[i, 2] + lift * nz,
+                j, frames, lows, cell, bias, grids,
+            )  # fmt: skip
+            if s <= ZERO:
                 continue
             nl = min(nl, ONE)
             fall *= nl * s
             spec, left = ZERO, ONE
             if shiny:
                 # Half as much again: the fit falls short of the lobe's true albedo for grazing light.
-                left = keep * (ONE - min(F(1.5) * reflected(f0, sheen[gloss[i], 1], nl), ONE))
+                left = keep * (ONE - min(F(1.5) * at_cosine(mirrored, gloss[i], nl), ONE))
                 hx, hy, hz = lx + ex, ly + ey, lz + ez
                 k = ONE / math.sqrt(max(hx * hx + hy * hy + hz * hz, F(1e-12)))
                 nh = min(max((nx * hx + ny * hy + nz * hz) * k, ZERO), ONE)
@@ -243,30 +275,38 @@ def shade(
         sh[i, 0, 0] = (srgb(r0, table) - F(0.5)) / C0
         sh[i, 0, 1] = (srgb(r1, table) - F(0.5)) / C0
         sh[i, 0, 2] = (srgb(r2, table) - F(0.5)) / C0
-        for band in range(1, sh.shape[1]):
-            for axis in range(3):
-                sh[i, band, axis] = ZERO
+        clear(sh, i)
+
+
+@kernel
+def clear(sh, i):
+    """Zero for the higher bands of Gaussian ``i`` of sh (N,K,3)."""
+    for band in range(1, sh.shape[1]):
+        for axis in range(3):
+            sh[i, band, axis] = ZERO
 
 
 @kernel
 def ggx(f0, alpha, nv, nl, nh, vh):
-    """BRDF value of one GGX lobe (Walter et al. 2007), height-correlated Smith, Schlick's Fresnel."""
+    """BRDF value of one GGX lobe (Walter et al. 2007), height-correlated Smith as Hammon (2017) approximates
+    it, Schlick's Fresnel."""
     a2 = alpha * alpha
     d = nh * nh * (a2 - ONE) + ONE
-    distribution = a2 / (F(math.pi) * d * d)
-    masking = nl * math.sqrt(nv * nv * (ONE - a2) + a2) + nv * math.sqrt(nl * nl * (ONE - a2) + a2)
+    both = nl * nv
+    masking = (both + both) * (ONE - alpha) + (nl + nv) * alpha
     rest = ONE - vh
-    fresnel = f0 + (ONE - f0) * rest * rest * rest * rest * rest
-    return distribution * fresnel * F(0.5) / max(masking, F(1e-6))
+    square = rest * rest
+    fresnel = f0 + (ONE - f0) * square * square * rest
+    return a2 * fresnel * F(0.5) / max(F(math.pi) * d * d * masking, F(1e-6))
 
 
 @kernel
-def reflected(f0, roughness, nv):
-    """Share of light that the lobe reflects in all directions (Karis 2014, fit of the split sum)."""
-    x, y, z = ONE - roughness, F(-0.0275) * roughness + F(0.0425), F(-0.572) * roughness + F(1.04)
-    w = F(0.022) * roughness - F(0.04)
-    a = min(x * x, exponential(F(-6.432406) * nv)) * x + y
-    return min(max(f0 * (F(-1.04) * a + z) + F(1.04) * a + w, ZERO), ONE)
+def at_cosine(table, row, cosine):
+    """A row of a table (R,M) over cosines 0-1 read at one."""
+    last = table.shape[1] - 1
+    x = cosine * F(last)
+    i = min(int(x), last - 1)
+    return table[row, i] + (table[row, i + 1] - table[row, i]) * (x - F(i))
 
 
 @kernel

@@ -9,6 +9,7 @@ the renderer blends it). The transfer turns with each Gaussian's skin; lamps thr
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from lca.errors import InvalidInputError
 from lca_core.relight import _shade
 from lca_core.relight.light import ROUGHNESS, Illumination
-from lca_core.relight.transfer import normals_of, seen_from
+from lca_core.relight.transfer import BIAS_M, LIFT_M, depth_map
 from lca_core.splat import GaussianSet
 from lca_core.splat._threads import share, worker_count
 
@@ -28,6 +29,18 @@ SHEEN = np.array([[0.025, ROUGHNESS[0]], [0.028, ROUGHNESS[1]]], np.float32)
 """Reflectance at normal incidence and roughness of eyes (water film) and skin (Weyrich et al. 2006). Cloth is
 matt: its wide lobe of 3 % cannot be told from diffuse light and would cost a tenth of a frame."""
 SHADOW_CELL_M = 0.01
+
+
+def _mirrored() -> NDArray[np.float32]:
+    """Share of light that each lobe of :data:`SHEEN` reflects in all directions (R,65), by cosine 0-1 (Karis
+    2014, fit of the split sum)."""
+    f0, roughness = SHEEN[:, :1].astype(np.float64), SHEEN[:, 1:].astype(np.float64)
+    x, y, z = 1 - roughness, -0.0275 * roughness + 0.0425, -0.572 * roughness + 1.04
+    a = np.minimum(x * x, np.exp2(-9.28 * np.linspace(0, 1, 65))) * x + y
+    return np.clip(f0 * (-1.04 * a + z) + 1.04 * a + 0.022 * roughness - 0.04, 0, 1).astype(np.float32)
+
+
+MIRRORED = _mirrored()
 
 
 def quadratic(coefficients: NDArray) -> NDArray[np.float32]:
@@ -50,6 +63,28 @@ def _srgb_table() -> NDArray[np.float32]:
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 1e-9) ** (1 / 2.4) - 0.055).astype(
         np.float32
     )
+
+
+def _depth_maps(means: NDArray[np.float32], opacities: NDArray, light: Illumination) -> tuple[Any, ...]:
+    """Frames (L,3,3), lows (L,2), cell, lift, bias, grids (L,H,W): what ``_shade.visible`` reads per lamp."""
+    lamps = light.lamps
+    frames, lows = np.empty((len(lamps), 3, 3), np.float32), np.empty((len(lamps), 2), np.float32)
+    found = []
+    box = _shade.bounds(means) if lamps else np.zeros((2, 3), np.float32)
+    for k, lamp in enumerate(lamps):
+        # A near lamp's shadow falls as if it were far away in its direction from the middle.
+        towards = lamp.at - box.mean(0) if lamp.point else lamp.at
+        towards = towards / max(float(np.linalg.norm(towards)), 1e-6)
+        frames[k], lows[k], grid = depth_map(means, opacities, towards, box, SHADOW_CELL_M)
+        found.append(grid)
+    if len(found) == 1:
+        grids = found[0][None]
+    else:
+        height, width = np.max([grid.shape for grid in found], axis=0) if found else (1, 1)
+        grids = np.full((len(found), height, width), -np.inf, np.float32)
+        for whole, grid in zip(grids, found, strict=True):
+            whole[: grid.shape[0], : grid.shape[1]] = grid
+    return frames, lows, np.float32(SHADOW_CELL_M), np.float32(LIFT_M), np.float32(BIAS_M), grids
 
 
 class Relighter:
@@ -86,14 +121,7 @@ class Relighter:
         lamps = light.lamps
         lamp_at = np.array([[*lamp.at, float(lamp.point)] for lamp in lamps], np.float32).reshape(-1, 4)
         lamp_rgb = np.array([lamp.rgb for lamp in lamps], np.float32).reshape(-1, 3)
-        shadow = np.ones((len(lamps), len(means)), np.float32)
-        if lamps:
-            normals, middle = normals_of(quats), means.mean(0)
-            for row, lamp in zip(shadow, lamps, strict=True):
-                # A near lamp's shadow falls as if it were far away in its direction from the middle.
-                towards = lamp.at - middle if lamp.point else lamp.at
-                towards = towards / max(float(np.linalg.norm(towards)), 1e-6)
-                row[:] = seen_from(means, normals, opacities, towards, SHADOW_CELL_M)
+        maps = _depth_maps(means, opacities, light)
         none = np.zeros((0, 1, 1, 3), np.float32)
         if eye is None:
             lobes = none
@@ -105,7 +133,8 @@ class Relighter:
         share(
             _shade.shade, worker_count(len(means), GRAIN), means, quats, self._rest, self._transfer,
             self._albedo, self._gloss, np.ascontiguousarray(quadratic(light.sh.T).T), light.ceiling, lamp_at,
-            lamp_rgb, shadow, np.ascontiguousarray(lobes), SHEEN,
-            np.zeros(3, np.float32) if eye is None else np.asarray(eye, np.float32), self._table, sh.numpy(),
+            lamp_rgb, *maps, np.ascontiguousarray(lobes), SHEEN, MIRRORED,
+            np.zeros(3, np.float32) if eye is None else np.asarray(eye, np.float32), eye is not None,
+            self._table, sh.numpy(),
         )  # fmt: skip
         return replace(gaussians, sh=sh.to(gaussians.sh.device))

@@ -45,21 +45,35 @@ def seen_from(
     """Share (N,) 0-1 of distant light from ``direction`` (3,) that reaches each point (N,3) past the
     others."""
     points = np.ascontiguousarray(points, np.float32)
+    frame, low, grid = depth_map(points, opacities, direction, _shade.bounds(points), cell)
+    out = np.empty(len(points), np.float32)
+    _shade.lit(
+        points, np.ascontiguousarray(normals, np.float32), frame[None], low[None], np.float32(cell),
+        np.float32(LIFT_M), np.float32(BIAS_M), grid[None], out,
+    )  # fmt: skip
+    return out
+
+
+def depth_map(
+    points: NDArray[np.float32], opacities: NDArray, direction: NDArray, box: NDArray, cell: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """The points (N,3) as distant light from ``direction`` (3,) meets them; ``box`` (2,3) are their bounds.
+
+    Returns:
+        Frame (3,3) with rows across, up, towards the light; where its cells begin (2,); the depth of what
+        lies nearest to the light in each cell (H,W).
+    """
     towards = np.asarray(direction, np.float64)
     across = np.cross([0.0, 1.0, 0.0] if abs(towards[1]) < 0.9 else [1.0, 0.0, 0.0], towards)
     across /= np.linalg.norm(across)
     frame = np.stack([across, np.cross(towards, across), towards]).astype(np.float32)
-    reach = _shade.extent(points, frame)
-    low = reach[:2] - np.float32(2 * cell)
-    size = np.minimum(np.ceil((reach[2:] - low) / cell).astype(int) + 2, 2048)
+    middle, half = (box[1] + box[0]) / 2, (box[1] - box[0]) / 2
+    reach = np.abs(frame[:2]) @ half + 2 * cell
+    low = (frame[:2] @ middle - reach).astype(np.float32)
+    size = np.minimum(np.ceil(2 * reach / cell).astype(int) + 1, 2048)
     grid = np.full((size[1], size[0]), -np.inf, np.float32)
     _shade.depth_map(points, np.asarray(opacities) > SOLID, frame, low, np.float32(cell), grid)
-    out = np.empty(len(points), np.float32)
-    _shade.lit(
-        points, np.ascontiguousarray(normals, np.float32), frame, low, np.float32(cell),
-        np.float32(LIFT_M), np.float32(BIAS_M), grid, out,
-    )  # fmt: skip
-    return out
+    return frame, low, grid
 
 
 def unoccluded(normals: NDArray) -> NDArray[np.float32]:
@@ -80,4 +94,17 @@ def occluded(points: NDArray, normals: NDArray, opacities: NDArray, count: int =
         cosine = np.asarray(normals, np.float32) @ direction.astype(np.float32)
         hidden = (1 - seen_from(points, normals, opacities, direction)) * np.maximum(cosine, 0)
         out -= np.float32(4 * np.pi / count) * hidden[:, None] * values.astype(np.float32)
+    return out
+
+
+def turned(transfer: NDArray, rotations: NDArray) -> NDArray[np.float64]:
+    """Transfer (N,9) turned by a rotation each (N,3,3)."""
+    # Order 2 is closed under rotation, so 24 samples fix it.
+    d = sphere(24)
+    fit = np.linalg.pinv(sh_basis(d))
+    out = np.empty((len(transfer), 9))
+    for start in range(0, len(transfer), 8192):  # blocks bound the memory
+        rows = slice(start, start + 8192)
+        back = np.einsum("nji,mj->nmi", rotations[rows], d)
+        out[rows] = np.einsum("nmk,nk->nm", sh_basis(back), transfer[rows]) @ fit.T
     return out
