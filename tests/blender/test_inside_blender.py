@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-INSIDE = sorted((Path(__file__).parent / "inside").glob("[a-z]*.py"))
+INSIDE = sorted(path for path in (Path(__file__).parent / "inside").glob("*.py") if path.stem != "conftest")
 
 pytest.importorskip("bpy", reason="needs the bpy module")
 pytestmark = pytest.mark.bpy
