@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -14,22 +15,27 @@ from lca.errors import CancelledError, InvalidInputError, NoPersonFoundError
 from lca_core.body.names import JOINT_INDEX
 from lca_core.body.rotation import axis_angle_to_matrix
 from lca_core.capture import Capture, capture_clip, read_clip
-from lca_core.capture.debug import project_joints
+from lca_core.capture.debug import LABEL_LINES, LINE, project_joints
 from lca_core.capture.fit_prior import pose_prior
 from lca_core.capture.pipeline import STAGES
 
 
 @pytest.fixture(scope="module")
-def demo(media: Path) -> tuple[Capture, list[tuple[str, float, str]], float]:
-    """Capture of the full-body sample clip, its progress events, CPU seconds."""
+def demo(
+    media: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Capture, list[tuple[str, float, str]], float, Path]:
+    """Capture of the full-body sample clip, its progress events, CPU seconds, contact sheet."""
+    sheet = tmp_path_factory.mktemp("sheet") / "frames.png"
     events: list[tuple[str, float, str]] = []
     start = time.process_time()
-    capture = capture_clip(media / "real" / "demo.mp4", report=lambda *e: events.append(e), max_references=5)
-    return capture, events, time.process_time() - start
+    capture = capture_clip(
+        media / "real" / "demo.mp4", report=lambda *e: events.append(e), max_references=5, debug_sheet=sheet
+    )
+    return capture, events, time.process_time() - start, sheet
 
 
 def test_demo_meets_the_bars(demo) -> None:
-    capture, _, seconds = demo
+    capture, _, seconds, _ = demo
     assert capture.metrics["body_error_percent"] < 0.55
     assert capture.metrics["body_error_percent_median"] < 0.5
     # The bare body under loose clothes: a higher overlap would mean that it wears them as fat.
@@ -42,7 +48,7 @@ def test_demo_meets_the_bars(demo) -> None:
 
 
 def test_demo_values_are_consistent(demo, body) -> None:
-    capture, _, _ = demo
+    capture, _, _, _ = demo
     count = len(capture)
     assert 3 <= count <= 5 and capture.frames.dtype == np.uint8
     assert capture.masks.dtype == np.float32 and capture.masks.min() >= 0 and capture.masks.max() <= 1
@@ -57,11 +63,26 @@ def test_demo_values_are_consistent(demo, body) -> None:
 
 
 def test_demo_progress_is_complete_and_ordered(demo) -> None:
-    _, events, _ = demo
+    _, events, _, _ = demo
     names = [name for name, _ in STAGES]
     order = [names.index(stage) for stage, _, _ in events]
     assert order == sorted(order) and set(order) == set(range(len(names)))
     assert all(0 <= fraction <= 1 for _, fraction, _ in events)
+
+
+def test_sheet_and_table_say_which_frames_and_why(demo) -> None:
+    capture, _, _, sheet = demo
+    table = json.loads(sheet.with_suffix(".json").read_text(encoding="utf-8"))
+    assert table["used"] == capture.frame_index.tolist()
+    reasons = {row["frame"]: row["why"] for row in table["frames"]}
+    for frame, note in zip(table["used"], capture.notes, strict=False):
+        assert note.startswith(f"frame {frame} ") and note.endswith(reasons[frame])
+    assert len(table["frames"]) > len(table["used"]) and all(reasons.values())
+    with Image.open(sheet) as picture:  # four across; each frame 640 high under its label
+        columns, rows = min(4, len(capture)), -(-len(capture) // 4)
+        assert picture.size == (columns * 360, rows * (640 + LABEL_LINES * LINE + 4))
+        bars = np.asarray(picture)[:20, : columns * 360]
+    assert (bars.max((0, 2)) > 200).reshape(columns, 360).any(1).all()  # every frame has its words
 
 
 def test_turnaround_photos_face_all_ways(media: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,23 +21,34 @@ MOTION_WORK = [("decode", 3.0), ("detect", 40.0), ("fit", 30.0), ("expression", 
 def capture(args: argparse.Namespace) -> int:
     """Read the motion, write it, and say what was found."""
     from lca_core.capture.motion import capture_motion
+    from lca_core.capture.pipeline import STAGES, capture_clip
 
     out = Path(args.out)
     if out.suffix != ".npz":
         raise InvalidInputError(f"The motion is written as .npz; give -o {out.stem}.npz, not {out.name}.")
     out.parent.mkdir(parents=True, exist_ok=True)
     clips = [str(c) for c in args.clips]
-    source = clips[0] if len(clips) == 1 else list(clips)
+    source: Any = clips[0] if len(clips) == 1 else list(clips)
+    known: dict[str, Any] = {
+        "seed": args.seed,
+        "focal_px": args.focal,
+        "height_m": args.height,
+        "tracks": args.tracks,
+    }
+    person = None
     with progress_bar(args.json) as advance:
-        steps = Progress(MOTION_WORK, lambda p: advance(p.message or p.stage, p.fraction, None))
+
+        def steps(work: list[tuple[str, float]]) -> Progress:
+            return Progress(work, lambda p: advance(p.message or p.stage, p.fraction, None))
+
+        if args.sheet:  # the person as an avatar would be made, whose body then also moves
+            person = capture_clip(source, report=steps(STAGES).report, debug_sheet=args.sheet, **known)
         motion = capture_motion(
-            source,  # type: ignore[arg-type]
+            source,
+            person=person,
             max_frames=args.frames,
-            report=steps.report,
-            seed=args.seed,
-            focal_px=args.focal,
-            height_m=args.height,
-            tracks=args.tracks,
+            report=steps(MOTION_WORK).report,
+            **known,
         )
     assert motion.betas is not None and motion.K is not None  # capture_motion always knows them
     np.savez_compressed(
@@ -60,15 +72,20 @@ def capture(args: argparse.Namespace) -> int:
         "focal_px": round(float(motion.K[0, 0]), 1),
         "size_is": "from the height given" if args.height else "a guess: one camera cannot tell the height",
     }
+    if person is not None:
+        facts["sheet"], facts["reference_frames"] = args.sheet, person.frame_index.tolist()
+        facts["notes"] = person.notes
     if args.preview:
         from lca_core.capture.preview import write_preview
 
-        facts["preview"] = str(write_preview(source, motion, Path(args.preview)))  # type: ignore[arg-type]
+        facts["preview"] = str(write_preview(source, motion, Path(args.preview)))
     if args.json:
         print_json(facts)
     else:
         print(f"{facts['frames']} frames at {motion.fps:.2f} frames/s: {out}")
         print(f"A person was found in {facts['frames_with_person']} of them; the size is {facts['size_is']}.")
+        if person is not None:
+            print(f"Frames an avatar would be made from: {args.sheet}; why: {Path(args.sheet).stem}.json")
         if args.preview:
             print(f"Preview: {args.preview}")
     return 0

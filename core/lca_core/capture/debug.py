@@ -7,6 +7,7 @@ sheet.
 from __future__ import annotations
 
 import os
+import textwrap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from lca_core.body.names import JOINT_NAMES, JOINT_PARENTS
 
 from .networks import Array
 
+LETTER, LINE, LABEL_LINES = 6, 12, 2
+"""Pixels a letter and a line take in Pillow's built-in font, and lines above a picture."""
 LEFT, RIGHT, MIDDLE, OUTLINE = (255, 80, 60), (70, 170, 255), (255, 220, 60), (80, 255, 120)
 
 
@@ -59,6 +62,17 @@ def project_joints(joints: Array, k: Array, viewmat: Array) -> Array:
     camera = joints @ viewmat[:3, :3].T + viewmat[:3, 3]
     pixels = camera @ k.T
     return (pixels[:, :2] / np.maximum(pixels[:, 2:], 1e-6)).astype(np.float32)
+
+
+def labelled(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """The picture with a line or two of text on a dark bar above it."""
+    width = image.shape[1]
+    lines = textwrap.wrap(text, max(width // LETTER, 8))[:LABEL_LINES] or [""]
+    bar = Image.new("RGB", (width, LINE * LABEL_LINES + 4), (24, 24, 24))
+    draw = ImageDraw.Draw(bar)
+    for n, line in enumerate(lines):
+        draw.text((3, 2 + LINE * n), line, fill=(235, 235, 235))
+    return np.concatenate([np.asarray(bar), image])
 
 
 def contact_sheet(

@@ -19,7 +19,7 @@ from lca.errors import InvalidInputError, NoPersonFoundError
 from lca_core.body.model import BodyModel
 from lca_core.body.names import JOINT_INDEX, JOINT_NAMES, NUM_ARKIT
 
-from .debug import contact_sheet, overlay, project_joints
+from .debug import contact_sheet, labelled, overlay, project_joints
 from .decode import Clip, DecodeLimits, read_clip
 from .exposure import brightened
 from .expression import (
@@ -323,11 +323,15 @@ def joint_confidence(o: Observation, size: Array) -> Array:
 
 
 def draw_capture(capture: Capture, joints: Array, path: str | os.PathLike[str]) -> None:
-    """Write a contact sheet of mask outlines and skeletons (joints [T,55,3] world metres)."""
+    """Write a contact sheet of mask outlines and skeletons (joints [T,55,3] world metres).
+
+    Above each frame stand its number and why it was taken: the first notes, one per frame.
+    """
+    notes = capture.notes[: len(capture)]
     tiles = [
-        overlay(frame, mask, project_joints(j, k, v))
-        for frame, mask, j, k, v in zip(
-            capture.frames, capture.masks, joints, capture.Ks, capture.viewmats, strict=True
+        labelled(overlay(frame, mask, project_joints(j, k, v)), note)
+        for frame, mask, j, k, v, note in zip(
+            capture.frames, capture.masks, joints, capture.Ks, capture.viewmats, notes, strict=True
         )
     ]
     contact_sheet(tiles, Path(path))
