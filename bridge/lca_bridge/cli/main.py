@@ -143,6 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
     motion.add_argument("clips", nargs="+", metavar="CLIP", help="one video, or photos")
     motion.add_argument("-o", "--out", required=True, help="motion file (.npz), for lca animate --motion")
     motion.add_argument("--preview", metavar="FILE.mp4", help="also the clip with the skeleton over it")
+    motion.add_argument("--sheet", metavar="FILE.png", help="the frames an avatar would use; .json: why")
     motion.add_argument("--frames", type=int, default=300, help="at most so many frames, evenly spaced")
     motion.add_argument("--height", type=float, metavar="METRES", help="the person's height, if known")
     motion.add_argument("--focal", type=float, metavar="PX", help="focal length at <= 1920 px, if known")
