@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from harness import HERE
 
-from lca.errors import CancelledError, ExhaustedError, LcaError, UnavailableError
+from lca.errors import CancelledError, ExhaustedError, InvalidInputError, LcaError, UnavailableError
 from lca_bridge.server.executor import Executor, Work
 from lca_bridge.server.local_executor import LocalExecutor
 from lca_bridge.wire.package import read_package
@@ -186,3 +187,51 @@ def test_a_whole_service_on_ray(tmp_path, package, photo):
             assert read_package(path).info["provenance"] == {"capture_attempt": 1, "attempt": 2}
     finally:
         module.RayExecutor.__init__.__kwdefaults__["entry"] = entry
+
+
+@needs_ray
+def test_streams_are_pinned_to_ray_actors(tmp_path, package):
+    """The same frames as from the service itself; a stream whose actor dies says so, the next one lives."""
+    import ray
+
+    from lca_bridge.client import connect
+    from lca_bridge.server.app import ServiceThread
+    from lca_bridge.server.config import ServerConfig
+    from lca_bridge.wire.messages import pose_to_proto
+
+    bent = [pose_to_proto(i, joint_rotations=np.full((55, 3), 0.02 * i, np.float32)) for i in range(1, 41)]
+    config = ServerConfig(tmp_path / "data", "127.0.0.1:0", executor="ray", animate="ray")
+    with ServiceThread(config) as service, connect(service.target, service.token) as client:
+        name = client.import_avatar(client.upload(package).name, avatar_id="ada").name
+        core = service.service.core
+        with client.animate(name, codec="f32", every=True) as stream:
+            assert not stream.shares_memory
+            frames = list(stream.play(bent))
+        assert [frame.frame_id for frame in frames] == list(range(1, 41))
+        assert not core.evaluators.loaded, "nothing was posed in the service"
+        for index in (0, 39):
+            here = client.evaluate_pose(name, bent[index])
+            np.testing.assert_allclose(frames[index].splats.means, here.means, atol=1e-6)
+        with client.animate(name, codec="corrections", every=True) as stream:
+            assert [frame.frame_id for frame in stream.play(bent)] == list(range(1, 41))
+        (actor,) = core.animators._actors.values()
+        with client.animate(name, every=True) as first, client.animate(name, every=True) as second:
+            assert list(core.animators._actors.values()) == [actor], "streams of one avatar share an actor"
+            for stream in (first, second):
+                stream.push(bent[0])
+                assert stream.take().frame_id == 1
+            ray.kill(actor, no_restart=True)
+            first.push(bent[1])
+            with pytest.raises(UnavailableError) as caught:
+                first.take()
+            assert caught.value.reason == "WORKER_LOST"
+        with client.animate(name, every=True) as stream:
+            assert len(list(stream.play(bent[:3]))) == 3
+        begun = time.monotonic()
+        with client.animate(name, codec="q10", every=True) as stream:
+            count = len(list(stream.play(bent)))
+        print(f"{count / (time.monotonic() - begun):.0f} frames/s through an actor")
+        client.purge_avatar(name)
+        assert not core.animators._actors
+    with pytest.raises(InvalidInputError):
+        ServiceThread(ServerConfig(tmp_path / "other", "127.0.0.1:0", animate="ray")).__enter__()

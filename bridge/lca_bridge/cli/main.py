@@ -81,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--blobs", default="", metavar="URL", help="object store for packages (fsspec: s3://...)"
     )
     serve.add_argument("--executor", choices=["local", "ray"], default="local", help="what runs the jobs")
+    serve.add_argument("--animate", choices=["local", "ray"], default="local", help="where streams are posed")
     serve.add_argument(
         "--limit", action="append", default=[], metavar="NAME=VALUE", help="e.g. storage_bytes=68719476736"
     )

@@ -42,6 +42,7 @@ def serve(args: argparse.Namespace) -> int:
         warm=True,
         tokens=Path(args.tokens) if args.tokens else None,
         executor=args.executor,
+        animate=args.animate,
         metrics=args.metrics,
         blobs=args.blobs,
         limits=parse_limits(args.limit, running_jobs=max(args.jobs, 1)),

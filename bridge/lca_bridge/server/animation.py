@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 
 import grpc
 
-from lca.errors import ExhaustedError, InvalidInputError, UnimplementedError
+from lca.errors import ExhaustedError, InvalidInputError
 from lca.v1 import animation_service_pb2 as pb
 from lca.v1 import animation_service_pb2_grpc as rpc
 from lca.v1 import job_pb2
@@ -17,21 +18,17 @@ from lca_bridge.server.avatars import load_rig
 from lca_bridge.server.config import MAX_MESSAGE_BYTES
 from lca_bridge.server.core import ServiceCore
 from lca_bridge.server.frames import (
-    CorrectionFrames,
-    GaussianFrames,
-    ImageFrames,
     best_packer,
     granted,
     is_local,
+    make_frames,
 )
 from lca_bridge.server.motion_jobs import submit_motion
-from lca_bridge.server.session import AnimateSession, check_policy
+from lca_bridge.server.session import AnimateSession, FrameMaker, check_policy
 from lca_bridge.server.store import AvatarRow
 from lca_bridge.wire.encode import FrameEncoder
 from lca_bridge.wire.frames import make_layout
 from lca_bridge.wire.messages import frame_to_protos, layout_to_proto, pose_from_proto
-
-Maker = GaussianFrames | CorrectionFrames | ImageFrames
 
 
 class AnimationService(rpc.AnimationServiceServicer):
@@ -49,7 +46,7 @@ class AnimationService(rpc.AnimationServiceServicer):
             raise ExhaustedError("All animation streams are in use. Close one.", reason="TOO_MANY_STREAMS")
         self._streams += 1
         reader: asyncio.Task[None] | None = None
-        maker: Maker | None = None
+        maker: FrameMaker | None = None
         try:
             start = await self._start(request_iterator)
             row = await find_avatar(self._core, start.avatar, start.revision)
@@ -87,31 +84,18 @@ class AnimationService(rpc.AnimationServiceServicer):
 
     async def _maker(
         self, row: AvatarRow, start: pb.AnimateStart, local: bool
-    ) -> tuple[Maker, pb.CorrectionMode]:
-        evaluators, output = self._core.evaluators, start.output
-        kind = output.WhichOneof("kind")
-        if kind == "gaussians":
-            granted(output.gaussians)  # refuse early, before anything is loaded
-        policy = check_policy(start.delivery)
+    ) -> tuple[FrameMaker, pb.CorrectionMode]:
+        core, evaluators = self._core, self._core.evaluators
+        if start.output.WhichOneof("kind") == "gaussians":
+            granted(start.output.gaussians)  # refuse early, before anything is loaded
+        check_policy(start.delivery)
+        if core.animators is not None:
+            package = await asyncio.to_thread(core.package_path, row, "")
+            return await core.animators.open(row.revision, package, start)
         evaluator = await evaluators.get(row.revision)
-        correction = await granted_correction(self._core, evaluator, start.correction)
-        live = is_live(correction)
-        if kind == "image":
-            return ImageFrames(evaluators, evaluator, live, output.image), correction
-        if kind == "corrections":
-            if live:
-                raise UnimplementedError(
-                    "Correction frames hold the linear correctives; ask for baked.", reason="LIVE_UNAVAILABLE"
-                )
-            every = policy.mode == pb.DELIVERY_MODE_EVERY
-            return CorrectionFrames(evaluators, evaluator, every), correction
-
-        def make() -> GaussianFrames:
-            return GaussianFrames(
-                evaluators, evaluator, live, output.gaussians, share=local, credit=policy.initial_credit
-            )
-
-        return await evaluators.run(make), correction
+        correction = await granted_correction(core, evaluator, start.correction)
+        work = functools.partial(make_frames, evaluators, evaluator, start, is_live(correction), local)
+        return await evaluators.run(work), correction
 
     async def EvaluatePose(
         self, request: pb.EvaluatePoseRequest, context: grpc.aio.ServicerContext

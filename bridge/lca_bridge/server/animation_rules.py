@@ -19,18 +19,25 @@ async def find_avatar(core: ServiceCore, name: str, revision: str) -> AvatarRow:
     return row
 
 
-async def granted_correction(core: ServiceCore, evaluator: Evaluator, mode: int) -> pb.CorrectionMode:
-    """Baked unless live is asked for and the network of this avatar is here."""
+def correction_of(evaluator: Evaluator, mode: int) -> pb.CorrectionMode:
+    """Baked unless live is asked for and the network of this avatar is here; may load it."""
     if mode not in pb.CorrectionMode.values():
         raise InvalidInputError("Unknown correction mode.", reason="BAD_START")
     if mode != pb.CORRECTION_MODE_LIVE:
         return pb.CORRECTION_MODE_BAKED
-    if not await core.evaluators.run(evaluator.load_live):
+    if not evaluator.load_live():
         raise UnimplementedError(
             "This service has no correction network for this avatar; ask for baked.",
             reason="LIVE_UNAVAILABLE",
         )
     return pb.CORRECTION_MODE_LIVE
+
+
+async def granted_correction(core: ServiceCore, evaluator: Evaluator, mode: int) -> pb.CorrectionMode:
+    """:func:`correction_of`, on an evaluation thread if something must be loaded."""
+    if mode != pb.CORRECTION_MODE_LIVE:
+        return correction_of(evaluator, mode)
+    return await core.evaluators.run(correction_of, evaluator, mode)
 
 
 def is_live(mode: pb.CorrectionMode) -> bool:

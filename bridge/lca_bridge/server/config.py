@@ -87,6 +87,7 @@ class ServerConfig:
         tokens: a file of ``NAME TOKEN`` lines: more callers, each of whom sees only what it made.
         warm: import torch and compile the renderer in the background right after the start.
         executor: "local" or "ray".
+        animate: where live streams are posed: "local", or "ray" with that executor.
         worker: command of a local worker process; empty: the shipped one.
         metrics: ``HOST:PORT`` for Prometheus; loopback only, empty: none.
         blobs: fsspec URL of an object store for packages; empty: they stay in ``data_dir``.
@@ -101,6 +102,7 @@ class ServerConfig:
     tokens: Path | None = None
     warm: bool = False
     executor: str = "local"
+    animate: str = "local"
     worker: tuple[str, ...] = ()
     metrics: str = ""
     blobs: str = ""

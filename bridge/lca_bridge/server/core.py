@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from lca.errors import AlreadyExistsError, ExhaustedError, InvalidInputError, PreconditionError
 from lca_bridge.server.access import SYSTEM, caller
@@ -22,6 +22,9 @@ from lca_bridge.server.metrics import Metrics
 from lca_bridge.server.results import ResultFiles
 from lca_bridge.server.runner import JobRunner
 from lca_bridge.server.store import AvatarRow, Erased, Store
+
+if TYPE_CHECKING:
+    from lca_bridge.server.ray_animation import RayAnimators
 
 T = TypeVar("T")
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "afs", "lustre"}
@@ -39,6 +42,7 @@ class ServiceCore:
     results: ResultFiles
     write_lock: asyncio.Lock
     metrics: Metrics
+    animators: RayAnimators | None
     _lock_file: IO[str] = field(repr=False)
 
     @staticmethod
@@ -66,7 +70,8 @@ class ServiceCore:
         results, metrics = ResultFiles(root), Metrics()
         runner = JobRunner(store, blobs, results, config.limits, write_lock, make_executor(config), metrics)
         evaluators = Evaluators(blobs, config.threads)
-        core = ServiceCore(config, store, blobs, runner, evaluators, results, write_lock, metrics, lock_file)
+        core = ServiceCore(config, store, blobs, runner, evaluators, results, write_lock, metrics,
+                           make_animators(config), lock_file)  # fmt: skip
         if not work:
             return core
         try:
@@ -119,6 +124,8 @@ class ServiceCore:
         for blob in erased.blobs:
             if blob not in needed:
                 self.evaluators.forget(blob)
+                if self.animators is not None:
+                    self.animators.forget(blob)
                 self.blobs.delete_blob(blob)
         for upload in erased.uploads:
             self.blobs.upload_path(upload).unlink(missing_ok=True)
@@ -191,6 +198,19 @@ def make_executor(config: ServerConfig) -> Executor:
     raise InvalidInputError(
         f"There is no executor {config.executor!r}: local or ray.", reason="UNKNOWN_EXECUTOR"
     )
+
+
+def make_animators(config: ServerConfig) -> RayAnimators | None:
+    """Where live streams are posed when not here; InvalidInputError ``UNKNOWN_EXECUTOR``."""
+    if config.animate == "local":
+        return None
+    if (config.animate, config.executor) != ("ray", "ray"):
+        raise InvalidInputError(
+            "Streams are posed here (local), or on Ray if jobs run there, too.", reason="UNKNOWN_EXECUTOR"
+        )
+    from lca_bridge.server.ray_animation import RayAnimators
+
+    return RayAnimators()
 
 
 def request_key(method: str, message: Any) -> tuple[str, str, bytes]:

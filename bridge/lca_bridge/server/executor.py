@@ -11,6 +11,7 @@ the contract.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,20 @@ def silent(seconds: float) -> UnavailableError:
         f"The process that did the job gave no sign of life for {seconds:.0f} s and was ended. Try again.",
         reason="WORKER_SILENT",
     )
+
+
+def error_facts(error: BaseException) -> dict[str, Any]:
+    """An error as plain data, for another machine's :func:`reported`; ``log`` is for the service only."""
+    from lca_bridge.server.worker import as_reported
+
+    known = as_reported(error)
+    return {
+        "category": known.category.value,
+        "reason": known.reason,
+        "message": known.message,
+        "metadata": known.metadata,
+        "log": "" if isinstance(error, LcaError) else "".join(traceback.format_exception(error)),
+    }
 
 
 def reported(about: dict[str, Any]) -> LcaError:

@@ -11,14 +11,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-from lca.errors import ExhaustedError, InvalidInputError, UnavailableError
+from lca.errors import ExhaustedError, InvalidInputError, UnavailableError, UnimplementedError
 from lca.v1 import animation_service_pb2 as pb
 from lca.v1 import gaussian_pb2, image_pb2
 from lca_bridge.server.config import MAX_MESSAGE_BYTES
 from lca_bridge.server.evaluate import Evaluator, Evaluators, Pose, Shot, check_shot, encode_picture
-from lca_bridge.server.session import MAX_BATCH, MAX_CREDIT, Job
+from lca_bridge.server.session import MAX_BATCH, MAX_CREDIT, Job, check_policy
 from lca_bridge.wire.corrections import rig_frame_to_proto
 from lca_bridge.wire.encode import FrameEncoder, Packer, pack
 from lca_bridge.wire.frames import Codec, Encoding, Layout, make_layout
@@ -84,21 +84,26 @@ def best_packer() -> Packer:
 
 
 class _Frames:
-    """What the makers share: the evaluation thread, and nothing to share memory with."""
+    """What the makers share: the evaluation threads, and nothing to share memory with.
+
+    Without ``evaluators`` only :meth:`make_now` can be called.
+    """
 
     batch = 1
     max_credit = MAX_CREDIT
     layout: Layout | None = None
     region: gaussian_pb2.SharedMemoryRegion | None = None
 
-    def __init__(self, evaluators: Evaluators, evaluator: Evaluator, live: bool) -> None:
+    def __init__(self, evaluators: Evaluators | None, evaluator: Evaluator, live: bool) -> None:
         self._evaluators, self._evaluator, self._live = evaluators, evaluator, live
 
     async def make(self, jobs: Sequence[Job]) -> list[pb.AnimateResponse]:
         """See :class:`~lca_bridge.server.session.FrameMaker`."""
-        return await self._evaluators.run(self._make, jobs)
+        assert self._evaluators is not None
+        return await self._evaluators.run(self.make_now, jobs)
 
-    def _make(self, jobs: Sequence[Job]) -> list[pb.AnimateResponse]:
+    def make_now(self, jobs: Sequence[Job]) -> list[pb.AnimateResponse]:
+        """The same on this thread."""
         raise NotImplementedError
 
     def attached(self, attached: bool) -> None:
@@ -132,12 +137,12 @@ class ImageFrames(_Frames):
     """Pictures."""
 
     def __init__(
-        self, evaluators: Evaluators, evaluator: Evaluator, live: bool, output: image_pb2.ImageOutput
+        self, evaluators: Evaluators | None, evaluator: Evaluator, live: bool, output: image_pb2.ImageOutput
     ) -> None:
         super().__init__(evaluators, evaluator, live)
         self._shot, self._kind = requested_shot(output)
 
-    def _make(self, jobs: Sequence[Job]) -> list[pb.AnimateResponse]:
+    def make_now(self, jobs: Sequence[Job]) -> list[pb.AnimateResponse]:
         responses = []
         for job in jobs:
             timer = _Timer(job.pending.arrived)
@@ -153,11 +158,11 @@ class CorrectionFrames(_Frames):
 
     max_credit = MAX_BATCH
 
-    def __init__(self, evaluators: Evaluators, evaluator: Evaluator, every: bool) -> None:
+    def __init__(self, evaluators: Evaluators | None, evaluator: Evaluator, every: bool) -> None:
         super().__init__(evaluators, evaluator, live=False)
         self.batch = CORRECTION_BATCH if every else 1
 
-    def _make(self, jobs: Sequence[Job]) -> list[pb.AnimateResponse]:
+    def make_now(self, jobs: Sequence[Job]) -> list[pb.AnimateResponse]:
         timer = _Timer(jobs[0].pending.arrived)
         rig_frames = self._evaluator.rig_frames([job.pending.pose for job in jobs])
         timer.timing.evaluate_microseconds = timer.lap()
@@ -183,7 +188,7 @@ class GaussianFrames(_Frames):
 
     def __init__(
         self,
-        evaluators: Evaluators,
+        evaluators: Evaluators | None,
         evaluator: Evaluator,
         live: bool,
         output: pb.GaussianOutput,
@@ -230,7 +235,7 @@ class GaussianFrames(_Frames):
         if memory is not None:
             memory.close()
 
-    def _make(self, jobs: Sequence[Job]) -> list[pb.AnimateResponse]:
+    def make_now(self, jobs: Sequence[Job]) -> list[pb.AnimateResponse]:
         return [response for job in jobs for response in self._frame(job)]
 
     def _frame(self, job: Job) -> list[pb.AnimateResponse]:
@@ -267,6 +272,32 @@ class GaussianFrames(_Frames):
             )
             for piece in pieces
         ]
+
+
+Maker: TypeAlias = "GaussianFrames | CorrectionFrames | ImageFrames"
+
+
+def make_frames(
+    evaluators: Evaluators | None, evaluator: Evaluator, start: pb.AnimateStart, live: bool, share: bool
+) -> Maker:
+    """What turns the poses of a stream into what its start asks for.
+
+    Args:
+        live: with the correction network (loaded).
+        share: offer shared memory.
+    """
+    output, policy = start.output, check_policy(start.delivery)
+    match output.WhichOneof("kind"):
+        case "image":
+            return ImageFrames(evaluators, evaluator, live, output.image)
+        case "corrections":
+            if live:
+                raise UnimplementedError(
+                    "Correction frames hold the linear correctives; ask for baked.", reason="LIVE_UNAVAILABLE"
+                )
+            return CorrectionFrames(evaluators, evaluator, policy.mode == pb.DELIVERY_MODE_EVERY)
+    credit = policy.initial_credit
+    return GaussianFrames(evaluators, evaluator, live, output.gaussians, share=share, credit=credit)
 
 
 def is_local(peer: str) -> bool:

@@ -15,12 +15,11 @@ import logging
 import os
 import tempfile
 import threading
-import traceback
 from pathlib import Path
 from typing import Any
 
-from lca.errors import Category, LcaError, UnavailableError
-from lca_bridge.server.executor import EventSink, Run, Work, cancelled, lost, reported, silent
+from lca.errors import Category, UnavailableError
+from lca_bridge.server.executor import EventSink, Run, Work, cancelled, error_facts, lost, reported, silent
 
 log = logging.getLogger("lca.executor")
 
@@ -154,7 +153,7 @@ class Attempt:
                 _load(entry)({**spec, **placed, "out": str(out)}, self, self._cancelled)
                 return {"file": out.read_bytes()}
             except BaseException as error:
-                return {"error": _facts(error)}
+                return {"error": error_facts(error)}
 
 
 def _load(entry: str) -> Any:
@@ -167,19 +166,6 @@ def _load(entry: str) -> Any:
     else:
         module = importlib.import_module(where)
     return getattr(module, name)
-
-
-def _facts(error: BaseException) -> dict[str, Any]:
-    from lca_bridge.server.worker import as_reported
-
-    known = as_reported(error)
-    return {
-        "category": known.category.value,
-        "reason": known.reason,
-        "message": known.message,
-        "metadata": known.metadata,
-        "log": "" if isinstance(error, LcaError) else "".join(traceback.format_exception(error)),
-    }
 
 
 def pack_inputs(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -17,7 +17,8 @@ import numpy as np
 
 from lca.errors import ExhaustedError, InvalidInputError, LcaError, PreconditionError
 from lca.v1 import animation_service_pb2 as pb
-from lca.v1 import motion_pb2
+from lca.v1 import gaussian_pb2, motion_pb2
+from lca_bridge.wire.frames import Layout
 from lca_bridge.wire.messages import pose_from_proto
 
 DEFAULT_CREDIT = 2
@@ -51,6 +52,12 @@ class FrameMaker(Protocol):
 
     batch: int
     max_credit: int
+    region: gaussian_pb2.SharedMemoryRegion | None
+
+    @property
+    def layout(self) -> Layout | None:
+        """How Gaussians are packed, if frames have any."""
+        ...
 
     async def make(self, jobs: Sequence[Job]) -> list[pb.AnimateResponse]:
         """The messages of the frames of ``jobs``."""
@@ -62,6 +69,10 @@ class FrameMaker(Protocol):
 
     def released(self, slots: Sequence[int]) -> None:
         """The client reads these slots of shared memory no longer."""
+        ...
+
+    def close(self) -> None:
+        """Free what the stream held."""
         ...
 
 
