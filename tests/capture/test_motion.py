@@ -14,7 +14,7 @@ from lca_core.capture import capture_motion
 from lca_core.capture.fit import FitWeights, fit_body
 from lca_core.capture.fit_body import FitBody
 from lca_core.capture.fit_targets import build_targets
-from lca_core.capture.motion import bridge_rotations, fill, same_shape, smooth
+from lca_core.capture.motion import bridge_rotations, face_shown, fill, same_shape, smooth
 
 SHORT = ((20, 0.03), (60, 0.05), (30, 0.02))
 
@@ -74,3 +74,14 @@ def test_motion_of_the_sample_clip(media: Path, body) -> None:
     assert facing[[0, 1, 2], 2].min() > 0.9  # he stands still and frontal at first
     joints = body(torch.zeros(1, 50), torch.tensor(motion.pose), torch.tensor(motion.transl)).joints
     assert (joints[:, 15, 1] > joints[:, 0, 1]).all() and (joints[:, 0, 1] > joints[:, 7, 1]).all()
+
+
+def test_a_face_out_of_sight_relaxes_and_short_gaps_hold() -> None:
+    times = np.arange(0, 4, 0.1)
+    seen = np.array([0.0, 0.1, 0.2, 0.6, 2.0, 2.1])
+    shown = face_shown(times, seen)
+    at = {round(float(t), 1): float(v) for t, v in zip(times, shown, strict=True)}
+    assert at[0.4] == 1 and at[0.2] == 1  # 0.4 s without a face
+    assert at[0.7] == pytest.approx(0.6) and at[0.9] == 0 and at[1.3] == 0 and at[1.9] == pytest.approx(0.6)
+    assert at[2.2] == pytest.approx(0.6) and at[3.9] == 0  # never seen again
+    np.testing.assert_array_equal(face_shown(times, np.zeros(0)), 0)
