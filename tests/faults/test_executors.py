@@ -197,6 +197,7 @@ def test_streams_are_pinned_to_ray_actors(tmp_path, package):
     from lca_bridge.client import connect
     from lca_bridge.server.app import ServiceThread
     from lca_bridge.server.config import ServerConfig
+    from lca_bridge.wire.frames import Encoding
     from lca_bridge.wire.messages import pose_to_proto
 
     bent = [pose_to_proto(i, joint_rotations=np.full((55, 3), 0.02 * i, np.float32)) for i in range(1, 41)]
@@ -209,8 +210,8 @@ def test_streams_are_pinned_to_ray_actors(tmp_path, package):
             frames = list(stream.play(bent))
         assert [frame.frame_id for frame in frames] == list(range(1, 41))
         assert not core.evaluators.loaded, "nothing was posed in the service"
-        for index in (0, 39):
-            here = client.evaluate_pose(name, bent[index])
+        for index in (0, 39):  # the unary call stays in the service
+            here = client.evaluate_pose(name, bent[index], encoding=Encoding.FLOAT32)
             np.testing.assert_allclose(frames[index].splats.means, here.means, atol=1e-6)
         with client.animate(name, codec="corrections", every=True) as stream:
             assert [frame.frame_id for frame in stream.play(bent)] == list(range(1, 41))
