@@ -36,7 +36,7 @@ def made(scenes):
     torch.manual_seed(0)
     template = scenes.template(TINY.uv_size)
     net = LCAModel(TINY, template).eval()
-    return net, canonical_gaussians(net, person(scenes, template, TINY), texture_size=64)
+    return net, canonical_gaussians(net, person(scenes, template, TINY), texture_size=64, outline=False)
 
 
 def test_gaussians_are_well_formed(made) -> None:
@@ -64,9 +64,7 @@ def test_untrained_gaussians_lie_on_the_body_in_the_photographed_colours(made, s
     _, g = made
     rows, cols = g.texel.T
     u, v = (cols + 0.5) / g.uv_size, 1 - (rows + 0.5) / g.uv_size
-    away = np.linalg.norm(g.means - scenes.ellipsoid.surface(u, v), axis=1)
-    # The surface follows the masks, whose pixels are 20 mm here: measured 3.4 mm on the mean, 13 at most.
-    assert away.mean() < 0.005 and away.max() < 0.017
+    assert np.abs(g.means - scenes.ellipsoid.surface(u, v)).max() < 0.01
     paint = scenes.smooth_paint(u, v)
     seen = g.blend < 0.2
     assert seen.mean() > 0.5

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from lca_core.model.assemble import canonical_gaussians
 from lca_core.model.config import PRESETS
+from lca_core.model.network import LCAModel
 from lca_core.model.references import prepare_references
 from lca_core.model.silhouette import INSET_M, INWARD_M, STEP_M, UNSURE, _gaps, fit_outline, surface_graph
 
@@ -72,6 +74,22 @@ def test_faces_hands_and_what_a_skirt_hides_stay(scenes) -> None:
     assert np.array_equal(fit_outline(template, refs, start)[graph.still], start[graph.still])
     hidden = graph.still | graph.legs
     assert np.array_equal(fit_outline(template, refs, start, skirt=True)[hidden], start[hidden])
+
+
+def test_gaussians_lie_on_the_clothes_that_the_masks_show(scenes) -> None:
+    """Through the whole creation with an untrained network, whose clothes have no thickness."""
+    torch.manual_seed(0)
+    template, refs = worn(scenes, 4, 1.15, size=192)
+    net = LCAModel(CONFIG, template).eval()
+    wide, tight = (canonical_gaussians(net, refs, texture_size=64, outline=on) for on in (True, False))
+    levels, sizes = [], []
+    for g in (wide, tight):
+        middle = np.abs(g.means[:, 1]) < 0.2
+        levels.append(np.linalg.norm(g.means[middle] / scenes.ellipsoid.RADII, axis=1).mean())
+        sizes.append(np.sqrt(g.scales[:, 0] * g.scales[:, 1])[middle].mean())
+    assert abs(levels[0] - 1.15) < 0.025 and abs(levels[1] - 1.0) < 0.025
+    # Wider clothes need larger Gaussians, or the skin shows between them.
+    assert sizes[0] > 1.05 * sizes[1]
 
 
 def ray(*spans: tuple[float, float]) -> np.ndarray:

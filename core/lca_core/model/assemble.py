@@ -21,14 +21,16 @@ from torch.nn import functional as F
 from lca.errors import InvalidInputError, PreconditionError
 from lca_core.body.rotation import matrix_to_quaternion, quaternion_multiply
 from lca_core.model.density import Samples, plan
+from lca_core.model.detail import detailed
 from lca_core.model.eyes import LUMA, EyeGuard, continue_skin, even_lids, lids, paint_eyes, skin_around_eyes
 from lca_core.model.inverse_texture import PointViews, sample_points, sample_views
 from lca_core.model.network import CanonicalMaps, LCAModel
 from lca_core.model.references import References
 from lca_core.model.resample import MapSampler
+from lca_core.model.shoes import put_on
 from lca_core.model.silhouette import reach_outline
 from lca_core.model.skinning import residual_weights
-from lca_core.model.skirt import Dressing, dress, find_skirt
+from lca_core.model.skirt import Dressing, Wrapped, dress, find_skirt
 from lca_core.model.strain import Strain
 
 TANGENTIAL = 0.70
@@ -100,14 +102,18 @@ def canonical_gaussians(
     passes: int = 2,
     report: Callable[[float, str], None] | None = None,
     loose: bool = True,
+    outline: bool = True,
+    detail: int = 40_000,
 ) -> CanonicalGaussians:
     """Create a person.
 
     Args:
         refs: B = 1 with the original frames in ``sources`` (see ``prepare_references``).
         texture_size: side of the body's Gaussian grid; face, hands and eyes are finer. 256 gives about
-        60,000. passes: 2 projects the dressed surface; 1 only the body. report: called with (fraction,
-        message). loose: look for a skirt or dress (``lca_core.model.skirt``).
+        60,000 before ``detail``, which is how many more there may be where the references show detail
+        (``lca_core.model.detail``). passes: 2 projects the dressed surface; 1 only the body. report: called
+        with (fraction, message). loose: look for a skirt or dress (``lca_core.model.skirt``).
+        outline: bring the clothing to the outline of the masks (``lca_core.model.silhouette``).
 
     Raises:
         InvalidInputError: several people, or a size smaller than half the network's grid.
@@ -132,20 +138,25 @@ def canonical_gaussians(
         skirt = loose and find_skirt(plan(coarse, texture_size), refs) is not None
         identity = model.encode(refs, views)
         maps = model.canonical(identity)
-        reach_outline(coarse, refs, maps, skirt)
+        if outline:
+            reach_outline(coarse, refs, maps, skirt)
         if passes > 1:
             tell(0.4, "second pass on the dressed surface")
             visible = (maps.opacity > 0.5) * coarse.carries_map
             identity = model.encode(refs, sample_views(coarse, refs, maps.offset * visible, by_part=True))
             maps = model.canonical(identity)
-            reach_outline(coarse, refs, maps, skirt)
+            if outline:
+                reach_outline(coarse, refs, maps, skirt)
         tell(0.7, "copying colour at full resolution")
-        samples = plan(coarse, texture_size)
+        worn_offset = (maps.offset * (maps.opacity > 0.5))[0].float().cpu().numpy()
+        samples = detailed(coarse, refs, worn_offset, texture_size, detail)
         at = at_samples(maps, MapSampler(coarse, samples), samples)
         guard = EyeGuard(samples)
         solid = (at.offset * (at.opacity > 0.5)).numpy()
-        worn = dress(samples, refs) if loose else None
-        places = samples if worn is None else worn.samples
+        shoes = put_on(samples, refs, coarse, views, solid)
+        places = samples if shoes is None else shoes.samples
+        worn = dress(places, refs) if loose else None
+        places = places if worn is None else worn.samples
         seen = sample_points(places, refs, 0, solid, depth_size=384, by_part=True, guard=guard)
         colors, blend = blend_colors(at, seen, samples, texture_size)
         colors, blend = _eyes(colors, blend, seen, samples, guard)
@@ -154,15 +165,13 @@ def canonical_gaussians(
         spacing = torch.from_numpy(samples.spacing(refs.betas[0].detach().cpu().float()))
         means, quats, scales = place(position, frame, spacing, at.offset, at.quat, at.log_scale)
         weights = residual_weights(torch.from_numpy(samples.weights), at.skin)
+        for on in (None if shoes is None else shoes.points, None if worn is None else worn.points):
+            if on is not None:
+                where = torch.from_numpy(on.where)
+                means[where], quats[where], scales[where] = _laid(on, spacing[where])
+                at.opacity[where] = CLOTH_OPACITY
         if worn is not None:
-            on, where = worn.points, torch.from_numpy(worn.points.where)
-            size = spacing[where].mean(1, keepdim=True)
-            wider = torch.from_numpy(on.wider)[:, None]
-            flat = torch.cat([size * wider, size, size * (THICKNESS / TANGENTIAL)], 1) * TANGENTIAL
-            means[where], scales[where] = torch.from_numpy(on.means), flat
-            quats[where] = matrix_to_quaternion(torch.from_numpy(on.frames))
-            weights[where] = torch.from_numpy(worn.weights)
-            at.opacity[where] = CLOTH_OPACITY
+            weights[torch.from_numpy(worn.points.where)] = torch.from_numpy(worn.weights)
         keep = at.opacity[:, 0] > MIN_OPACITY
 
         def out(x: Tensor) -> NDArray[np.float32]:
@@ -185,6 +194,14 @@ def canonical_gaussians(
             identity_map=identity.identity_map[0].float().cpu().numpy(),
             loose=None if worn is None else worn.kept(keep.cpu().numpy()),
         )
+
+
+def _laid(on: Wrapped, spacing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Means, quats and scales [P,...] of Gaussians that lie flat on a surface of their own."""
+    size = spacing.mean(1, keepdim=True)
+    wider = torch.from_numpy(on.wider)[:, None]
+    scales = torch.cat([size * wider, size, size * (THICKNESS / TANGENTIAL)], 1) * TANGENTIAL
+    return torch.from_numpy(on.means), matrix_to_quaternion(torch.from_numpy(on.frames)), scales
 
 
 @dataclass

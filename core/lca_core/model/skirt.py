@@ -357,13 +357,14 @@ class DressedSamples(Samples):
         self, samples: Samples, wrapped: Wrapped, skin: NDArray, mesh: Wrapped, mesh_skin: NDArray
     ) -> None:
         self.__dict__.update(copy.copy(samples.__dict__))
+        self._under = samples
         self._wrapped, self._skin, self._mesh, self._mesh_skin = wrapped, skin, mesh, mesh_skin
 
     def posed(
         self, betas: Any, pose: Any, transl: Any, expression: Any, offset: NDArray[np.floating] | None = None
     ) -> list[PosedTexels]:
         """As :meth:`BodyPoints.posed`, with the skirt in place of the legs."""
-        out = super().posed(betas, pose, transl, expression, offset)
+        out = self._under.posed(betas, pose, transl, expression, offset)
         transforms = self.transforms(betas, pose, transl, expression)
         shifts = array(transl).astype(np.float32)
         for texels, moved, shift in zip(out, transforms, shifts, strict=True):
