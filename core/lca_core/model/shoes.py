@@ -51,14 +51,14 @@ def put_on(
 
     offset: [T,3] clothing offset of the samples in metres, tangent frame.
     """
-    if barefoot(template, views):
+    on_foot = samples.weights[:, [j for foot in _FEET for j in foot]].sum(1) > 0.8
+    if barefoot(template, views) or not on_foot.any():
         return None
     betas = refs.betas[0].detach().cpu().float()
     rest, frames, joints = (array(x) for x in samples._rest(betas))
     vertices = array(samples.body.rest(betas[None], None)[0]).reshape(-1, 3)
     hulls = [_Hull(vertices, samples.vertex_weights, joints, foot) for foot in _FEET]
-    on_foot = samples.weights[:, [j for foot in _FEET for j in foot]].sum(1) > 0.8
-    ease = float(np.clip(np.median(offset[on_foot, 2]), THINNEST_M, THICKEST_M)) if on_foot.any() else 0.0
+    ease = float(np.clip(np.median(offset[on_foot, 2]), THINNEST_M, THICKEST_M))
     dressed = rest + np.einsum("tij,tj->ti", frames, offset)
     points = _lay(hulls, rest, dressed, samples.weights, frames, ease)
     mesh = _lay(hulls, vertices, vertices, samples.vertex_weights, None, ease)
