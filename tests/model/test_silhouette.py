@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,16 @@ from lca_core.model.assemble import canonical_gaussians
 from lca_core.model.config import PRESETS
 from lca_core.model.network import LCAModel
 from lca_core.model.references import prepare_references
-from lca_core.model.silhouette import INSET_M, INWARD_M, STEP_M, UNSURE, _gaps, fit_outline, surface_graph
+from lca_core.model.silhouette import (
+    INSET_M,
+    INWARD_M,
+    STEP_M,
+    UNSURE,
+    _gaps,
+    fit_outline,
+    reach_outline,
+    surface_graph,
+)
 
 CONFIG = PRESETS["tiny"]
 
@@ -82,14 +93,22 @@ def test_gaussians_lie_on_the_clothes_that_the_masks_show(scenes) -> None:
     template, refs = worn(scenes, 4, 1.15, size=192)
     net = LCAModel(CONFIG, template).eval()
     wide, tight = (canonical_gaussians(net, refs, texture_size=64, outline=on) for on in (True, False))
-    levels, sizes = [], []
+    levels = []
     for g in (wide, tight):
         middle = np.abs(g.means[:, 1]) < 0.2
         levels.append(np.linalg.norm(g.means[middle] / scenes.ellipsoid.RADII, axis=1).mean())
-        sizes.append(np.sqrt(g.scales[:, 0] * g.scales[:, 1])[middle].mean())
     assert abs(levels[0] - 1.15) < 0.025 and abs(levels[1] - 1.0) < 0.025
-    # Wider clothes need larger Gaussians, or the skin shows between them.
-    assert sizes[0] > 1.05 * sizes[1]
+
+
+def test_gaussians_grow_with_the_clothes(scenes) -> None:
+    """Or the skin shows between them: 15 % wider clothes stretch every texel by as much."""
+    _, refs = worn(scenes, 4, 1.15)
+    template = scenes.template(64)
+    maps = SimpleNamespace(offset=torch.zeros(1, 3, 64, 64), log_scale=torch.zeros(1, 3, 64, 64))
+    reach_outline(template, refs, maps, skirt=False)
+    waist = maps.log_scale[0, 0, 24:40]
+    assert abs(float(waist.mean()) - np.log(1.15)) < 0.03
+    assert float(maps.log_scale[0, 2].abs().max()) == 0
 
 
 def ray(*spans: tuple[float, float]) -> np.ndarray:

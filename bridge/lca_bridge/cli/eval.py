@@ -27,7 +27,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=0, help="people at the same time (default: one per core)"
     )
     synthetic = kinds.add_parser("synthetic", help="held-out synthetic people with exact truth")
-    synthetic.add_argument("--people", type=int, default=2, help="people per cell (%(default)s)")
+    synthetic.add_argument("--people", type=int, default=8, help="people per cell (%(default)s)")
     synthetic.add_argument(
         "--workers", type=int, default=0, help="people at the same time (default: one per core)"
     )

@@ -60,6 +60,8 @@ class CreateOptions:
             makes a kept-back frame worse is thrown away (``lca_core.avatar.refine``).
         loose_garments: look for a skirt or dress and give it a surface and skin weights of its own
             (docs/loose-garments.md); tight clothes are untouched either way.
+        outline: bring the clothing to the outline of the masks (``lca_core.model.silhouette``); without it
+            its thickness is the network's guess alone.
     """
 
     weights: str = "lca-xs"
@@ -70,6 +72,7 @@ class CreateOptions:
     inputs_licence: str = "unspecified"
     refine_seconds: float = 0.0
     loose_garments: bool = True
+    outline: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_references <= 8:
@@ -150,6 +153,7 @@ def create_avatar(
         references,
         options.texture_size,
         loose=options.loose_garments,
+        outline=options.outline,
         report=lambda fraction, message: steps.report("encode", fraction, message),
     )
     correction = NetworkCorrection(

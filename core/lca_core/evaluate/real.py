@@ -108,7 +108,12 @@ def _evaluate(subject: Subject, options: RealOptions) -> Outcome:
     ours = create_avatar(capture, name=subject.name, model=model, seed=options.seed, options=creation)
     timed("create", start)
     template = create_avatar(
-        capture, name=subject.name, model=template_model(model), seed=options.seed, options=creation
+        capture,
+        name=subject.name,
+        model=template_model(model),
+        seed=options.seed,
+        # On the body as it was tracked: moving the surface to the masks is part of our method.
+        options=replace(creation, outline=False),
     )
     photos = photos_of(capture)
     start = clock()

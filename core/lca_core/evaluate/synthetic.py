@@ -41,7 +41,7 @@ POSES = 2
 class SyntheticOptions:
     """Choices of a run: people per cell, weights (shipped or a file), people at the same time, seed."""
 
-    people: int = 2
+    people: int = 8
     weights: str = "lca-xs"
     workers: int = 0
     seed: int = 0
