@@ -142,6 +142,13 @@ def _open_upload(client: LcaClient) -> str:
     return client.create_upload(1 << 20, sha256="ab" * 32, reuse=True).name
 
 
+def _drop_uploads(service: ServiceThread, client: LcaClient) -> None:
+    """What hostile messages left open would fill all places."""
+    assert service.service is not None
+    for row in service.service.core.store.uploads():
+        client.delete_upload(f"uploads/{row.id}")
+
+
 def _sound_pieces(messages: list[bytes], client: LcaClient, upload: str) -> None:
     """Most streams begin with a piece that continues the upload."""
     data = b"lca" * 11
@@ -194,6 +201,7 @@ def fuzz(
     before, ends = resident(), Counter[str]()
     step = 500
     for at in range(0, count, step):
+        _drop_uploads(service, client)
         upload = _open_upload(client)
         names = ["avatars/person", _final_job(client), upload, client.upload(package, reuse=True).name]
         fuzzer = Fuzzer(sum(method.path.encode()) + at, names, COLLECTIONS.get(method.service, "avatars"))
