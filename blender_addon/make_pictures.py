@@ -36,7 +36,7 @@ _COLOURS = {
     "THEME09": (0.95, 0.75, 0.1),
 }
 _TUBE, _FINE_TUBE = 0.002, 0.0007
-_SPLATS_SIZE = (480, 640)
+_SPLATS_SIZE = (420, 600)
 _HAND = 520
 _STUDIO, _EVEN = (0.30, 0.31, 0.33), (0.55, 0.57, 0.6)
 
@@ -170,14 +170,14 @@ def gesture(rig: bpy.types.Object) -> dict[str, Any]:
 
 def picture_rig(avatar: Path, folder: Path, samples: int) -> None:
     """The posed proxy with every body control, the arms on IK; beside it the splats in the same pose."""
-    handles = start(avatar, (640, 960), samples)
+    handles = start(avatar, (560, 840), samples)
     gesture(handles.rig)
     for limb in limbs():
         snap.to_ik(handles.rig, limb)
     shown = [g for g in bone_groups.PARENTS if g not in (*bone_groups.HIDDEN, bone_groups.BOARD)]
     draw_controls(handles.rig, tuple(shown))
-    middle = Vector((0.06, 0.0, -0.32))
-    aim(middle + Vector((0.9, -4.2, 0.55)), middle, 62.0)
+    middle = Vector((0.08, 0.0, -0.16))
+    aim(middle + Vector((0.9, -4.2, 0.55)), middle, 60.0)
     for name, splats in (("proxy", False), ("splats", True)):
         show(handles, splats)
         render(folder / f"rig-{name}.png")
@@ -186,7 +186,7 @@ def picture_rig(avatar: Path, folder: Path, samples: int) -> None:
 
 def picture_board(avatar: Path, folder: Path, samples: int) -> None:
     """Head and face board with an expression on the knobs."""
-    handles = start(avatar, (1200, 800), samples)
+    handles = start(avatar, (1020, 680), samples)
     presets.apply_bones(handles.rig, presets.expression_bones(expressions()["Laugh"]))
     names = importer.controls.rig_info(handles.rig).joint_names
     rotations = np.zeros((len(names), 3))
@@ -262,7 +262,7 @@ def splats_view(avatar: Path, folder: Path, samples: int) -> importer.AvatarHand
     handles = start(avatar, _SPLATS_SIZE, samples, studio=False)
     frame = gesture(handles.rig)
     show(handles, splats=True)
-    middle = Vector((0.03, 0.0, -0.36))
+    middle = Vector((0.03, 0.0, -0.09))
     aim(middle + Vector((0.5, -4.0, 0.25)), middle, 72.0)
     bpy.context.view_layer.update()
     camera = bpy.context.scene.camera
