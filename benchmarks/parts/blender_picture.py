@@ -1,7 +1,8 @@
 """Compares ``make_pictures.py``'s splat render in Cycles with our own renderer: same pose, same camera.
 
 ``python -m parts.blender_picture AVATAR.lca FOLDER [OUT.jpg]`` reads ``blender-splats.json`` and ``.png``
-from the folder, prints the PSNR over the whole picture, on the body and inside its rim, and can write both side by side.
+from the folder, prints the PSNR over the whole picture, on the body and inside its rim, and can write both
+side by side.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from lca_core.avatar.file import load_avatar
 from lca_core.avatar.frame import PoseFrame
 from lca_core.body.names import ARKIT_NAMES
 from lca_core.splat import render
-
 
 RIM = 6
 """Pixels along the silhouette, where the two blend half-covered pixels differently."""
