@@ -66,8 +66,12 @@ def make_truth(
     world_noise: tuple[float, float, float] = (0.0, 0.0, 0.0),
     hands: bool = True,
     betas_scale: float = 1.0,
+    drawn: bool = True,
 ) -> Truth:
-    """Pose, project and describe a random person; noise follows TRACKING.md's synthetic test."""
+    """Pose, project and describe a random person; noise follows TRACKING.md's synthetic test.
+
+    Not ``drawn``: masks of one empty pixel, for tests that look at landmarks only.
+    """
     rng = np.random.default_rng(seed)
     width, height = size
     betas = (betas_scale * rng.normal(0, 1, 50) * (np.arange(50) < 10)).astype(np.float32)
@@ -100,7 +104,9 @@ def make_truth(
             points[k] = pixels[i] + rng.normal(0, 1, 2) * noise_percent * extent
             world[k] = (landmarks[i] - hips) * (1, -1, -1) + rng.normal(0, 1, 3) * world_noise
             visibility[k] = 1.0
-        mask = silhouette(project(vertices[t])[body.faces.numpy()], width, height)
+        mask = np.zeros((1, 1), np.float32)
+        if drawn:
+            mask = silhouette(project(vertices[t])[body.faces.numpy()], width, height)
         result = PoseResult(points, np.zeros(33), visibility, world, 1.0, mask, Roi(*centre, height))
         found: list[HandResult | None] = [None, None]
         if hands:

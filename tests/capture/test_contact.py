@@ -63,7 +63,7 @@ def test_penalty_pushes_out_draws_near_and_lets_go() -> None:
 
 
 def test_a_hand_that_depth_noise_put_into_the_belly_stays_outside(body) -> None:
-    truth = make_truth(body, [0.0], seed=4, hands=False)
+    truth = make_truth(body, [0.0], seed=4, hands=False, drawn=False)
     o = truth.observations[0]
     points, world = o.pose.points.copy(), o.pose.world.copy()
     wrist, elbow, shoulder = (POSE_INDEX[f"left_{n}"] for n in ("wrist", "elbow", "shoulder"))

@@ -69,7 +69,7 @@ def test_link_offsets_mirror_and_stay_small() -> None:
 
 def test_close_up_grows_no_hands(body) -> None:
     """Guessed wrists inside the picture do not count once shoulders and elbows have left it."""
-    truth = make_truth(body, [0.0], seed=1, hands=False)
+    truth = make_truth(body, [0.0], seed=1, hands=False, drawn=False)
     o = truth.observations[0]
     near = [POSE_INDEX[f"{s}_{p}"] for s in ("left", "right") for p in ("shoulder", "elbow")]
     wrists = [POSE_INDEX["left_wrist"], POSE_INDEX["right_wrist"]]
@@ -143,7 +143,7 @@ def test_jaw_eyes_and_toes_are_left_alone(fitted) -> None:
 
 
 def test_known_height_is_met(body) -> None:
-    truth = make_truth(body, [0.0, 1.0], seed=5, hands=False)
+    truth = make_truth(body, [0.0, 1.0], seed=5, hands=False, drawn=False)
     targets = build_targets(truth.observations, truth.masks, np.array([truth.size] * 2))
     short = ((20, 0.03), (60, 0.04), (40, 0.02))
     for height in (1.60, 1.85):

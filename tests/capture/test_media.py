@@ -29,7 +29,7 @@ def demo(
     events: list[tuple[str, float, str]] = []
     start = time.process_time()
     capture = capture_clip(
-        media / "real" / "demo.mp4", report=lambda *e: events.append(e), max_references=5, debug_sheet=sheet
+        media / "real" / "demo.mp4", report=lambda *e: events.append(e), max_references=4, debug_sheet=sheet
     )
     return capture, events, time.process_time() - start, sheet
 
@@ -50,7 +50,7 @@ def test_demo_meets_the_bars(demo) -> None:
 def test_demo_values_are_consistent(demo, body) -> None:
     capture, _, _, _ = demo
     count = len(capture)
-    assert 3 <= count <= 5 and capture.frames.dtype == np.uint8
+    assert 3 <= count <= 4 and capture.frames.dtype == np.uint8
     assert capture.masks.dtype == np.float32 and capture.masks.min() >= 0 and capture.masks.max() <= 1
     assert capture.expression.min() >= 0 and capture.expression.max() <= 1
     assert all(len(v) == count for v in capture.conf.values())
@@ -89,12 +89,12 @@ def test_turnaround_photos_face_all_ways(media: Path) -> None:
     folder = media / "turnaround" / "skirt"
     if not folder.is_dir():
         pytest.skip("turnaround photos not present")
-    views = [folder / f"{i:03d}.png" for i in (0, 1, 3, 4, 7)]
+    views = [folder / f"{i:03d}.png" for i in (0, 3, 4)]
     capture = capture_clip(list(views))
     forward = axis_angle_to_matrix(torch.tensor(capture.pose[:, 0])).numpy()[:, :, 2]
-    assert len(capture) == 5
-    assert forward[[0, 1, 4], 2].min() > 0.8  # these three photos are frontal
-    assert forward[[2, 3], 2].max() < -0.5  # these two show the back
+    assert len(capture) == 3
+    assert forward[0, 2] > 0.8  # this photo is frontal
+    assert forward[[1, 2], 2].max() < -0.5  # these two show the back
     assert capture.metrics["body_error_percent"] < 1.1
     left, right = JOINT_INDEX["left_shoulder"], JOINT_INDEX["right_shoulder"]
     from lca_core.body.model import BodyModel
@@ -103,7 +103,7 @@ def test_turnaround_photos_face_all_ways(media: Path) -> None:
         *(torch.tensor(v) for v in (capture.betas[None], capture.pose, capture.transl))
     ).joints
     across = (joints[:, left, 0] - joints[:, right, 0]).numpy()
-    assert (across[[0, 1, 4]] > 0).all() and (across[[2, 3]] < 0).all()
+    assert across[0] > 0 and (across[[1, 2]] < 0).all()
 
 
 def test_left_hand_is_the_subjects(media: Path) -> None:

@@ -45,8 +45,8 @@ def test_smoothing_keeps_constants_and_the_mean_of_peaks() -> None:
 
 def test_known_shape_is_kept_and_neighbours_calm_the_noise(body) -> None:
     """A still person under landmark noise: linked frames shake less than frames fitted one by one."""
-    truth = make_truth(body, [0.3], seed=2, hands=False)
-    still = make_truth(body, [0.3] * 6, seed=2, hands=False)
+    truth = make_truth(body, [0.3], seed=2, hands=False, drawn=False)
+    still = make_truth(body, [0.3] * 6, seed=2, hands=False, drawn=False)
     rng = np.random.default_rng(0)
     for o in still.observations:
         o.pose.points[:] = truth.observations[0].pose.points + rng.normal(0, 4, (33, 2))

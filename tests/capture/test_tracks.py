@@ -33,7 +33,7 @@ def truth(body) -> Truth:
 def sam_people(truth: Truth, body) -> list[dict]:
     """The clip as SAM 3D Body would return it: 70 keypoints about a root, a camera offset, a focal length."""
     people = []
-    clean = make_truth(body, [0.0, 0.8, -1.2], seed=2, noise_percent=0.0)
+    clean = make_truth(body, [0.0, 0.8, -1.2], seed=2, noise_percent=0.0, drawn=False)
     for t, o in enumerate(clean.observations):
         pelvis = clean.joints[t, 0] * TO_CAMERA
         points = np.zeros((70, 3), np.float32)
@@ -64,7 +64,8 @@ def test_sam3d_file_round_trips_and_feeds_the_fit(truth, body, tmp_path: Path) -
     assert tracks.capabilities == ("body", "hands") and tracks.header["tool"] == "SAM 3D Body"
     np.testing.assert_array_equal(tracks.joints3d, made.joints3d)
     assert tracks_focal(tracks, truth.size) == pytest.approx(truth.focal, rel=1e-5)
-    bad = make_truth(body, [0.0, 0.8, -1.2], seed=2, noise_percent=2.0, world_noise=(0.05, 0.05, 0.15))
+    spoilt = {"noise_percent": 2.0, "world_noise": (0.05, 0.05, 0.15)}
+    bad = make_truth(body, [0.0, 0.8, -1.2], seed=2, drawn=False, **spoilt)
     better = apply_tracks(bad.observations, tracks, np.arange(3), truth.size)
     errors = []
     sizes = np.array([truth.size] * 3)

@@ -34,11 +34,13 @@ def test_feet_stand_and_joints_stay_calm_on_another_body(captured, body) -> None
     real = np.linalg.norm(np.diff(true[STANDING][:, feet], axis=0), axis=-1)
     skate = (step.mean() - real.mean()) * motion.fps
 
-    assert skate < 0.05  # metres per second beyond the true motion of the ankles
+    assert skate < 0.035  # metres per second beyond the true motion of the ankles; measured 0.021
+    away = np.linalg.norm(own[STANDING][:, feet] - own[STANDING][:, feet].mean(0), axis=-1)
+    assert away.max() < 0.035  # metres from where the foot stands on the whole; measured 0.019, truth 0.012
     shake = np.abs(np.diff(own[STANDING, :22] - own[STANDING, :1], n=2, axis=0)).mean()
     rough = np.abs(np.diff(true[STANDING, :22] - true[STANDING, :1], n=2, axis=0)).mean()
 
-    assert shake < rough + 0.015  # metres of second difference at this coarse rate
+    assert shake < rough + 0.010  # metres of second difference at this coarse rate; measured 0.0063
 
 
 def test_resting_feet_hold_and_walking_ones_move() -> None:
