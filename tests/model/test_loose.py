@@ -45,6 +45,10 @@ def test_only_masks_that_fill_the_gap_make_a_skirt(body: tuple[np.ndarray, ...])
     found = skirt.decide(evidence(24), joints)
     assert found is not None and found.hem == pytest.approx(24 / (LEVELS - 1))
     assert skirt.decide(evidence(0), joints) is None, "trousers"
+    almost = evidence(14)
+    almost.cloth[:, 11:15] *= 0.8
+    assert skirt.decide(almost, joints) is None, "wide shorts: surely closed to mid-thigh only"
+    assert skirt.decide(evidence(14), joints) is not None, "a short skirt"
     assert skirt.decide(evidence(24, views=1), joints) is None, "one view proves nothing"
     assert skirt.decide(evidence(24, wide=0.0), joints) is None, "a closed gap without a wider outline"
     nothing = replace(evidence(24), gap=np.zeros((4, LEVELS)))

@@ -32,8 +32,9 @@ MIN_GAP_M = 0.05
 """A gap between the legs narrower than this says nothing: a mask's rim closes it."""
 MIN_VIEWS, FILLED, SURE = 2, 0.75, 0.9
 """Views that must show a gap, and the share of it that must be cloth."""
-SHORTEST = 0.3
-"""A garment that ends above this level hangs on the thighs and follows them well enough."""
+SHORTEST = 0.36
+"""A garment that ends above this level hangs on the thighs and follows them well enough; wide shorts, whose
+legs touch, end there too."""
 WIDER_M = 0.02
 """How much wider than the legs the mask must be above the hem."""
 EASE_M = 0.012
@@ -238,6 +239,8 @@ def decide(e: Evidence, joints: NDArray[np.float64]) -> Skirt | None:
     # The last rim of a mask mixes hem and floor.
     last = max(int(np.flatnonzero((fill >= SURE) & (np.arange(LEVELS) <= last)).max(initial=first)), first)
     hem = last / (LEVELS - 1) * LOWEST
+    if hem < SHORTEST:
+        return None
     half, centre = _axes(e, last)
     used = slice(first, last + 1)
     return Skirt(
