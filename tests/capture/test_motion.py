@@ -67,11 +67,11 @@ def test_known_shape_is_kept_and_neighbours_calm_the_noise(body) -> None:
 
 
 def test_motion_of_the_sample_clip(media: Path, body) -> None:
-    motion = capture_motion(media / "real" / "demo.mp4", max_frames=10)
-    assert motion.pose.shape == (10, 55, 3) and motion.expression.shape == (10, 52)
-    assert motion.fps == pytest.approx(1.0, abs=0.1) and motion.conf.min() > 0.5
+    motion = capture_motion(media / "real" / "demo.mp4", max_frames=6)
+    assert motion.pose.shape == (6, 55, 3) and motion.expression.shape == (6, 52)
+    assert motion.fps == pytest.approx(0.6, abs=0.06) and motion.conf.min() > 0.5
     facing = Rotation.from_rotvec(motion.pose[:, 0]).apply([0, 0, 1])
-    assert facing[[0, 1, 2], 2].min() > 0.9  # he stands still and frontal at first
+    assert facing[[0, 1], 2].min() > 0.9  # he stands still and frontal at first
     joints = body(torch.zeros(1, 50), torch.tensor(motion.pose), torch.tensor(motion.transl)).joints
     assert (joints[:, 15, 1] > joints[:, 0, 1]).all() and (joints[:, 0, 1] > joints[:, 7, 1]).all()
 
