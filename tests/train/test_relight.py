@@ -75,7 +75,8 @@ def test_the_shipped_weights_beat_the_usual_light() -> None:
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relight, "SAVE_EVERY", 2)
-    whole, lines = tmp_path / "whole.safetensors", []
+    whole = tmp_path / "whole.safetensors"
+    lines: list[str] = []
     facts = relight.train_relight(whole, SMALL, tmp_path / "a", lambda line: None)
     assert np.isfinite(facts["estimated"]) and "lca train relight" in whole.with_suffix(".md").read_text()
 

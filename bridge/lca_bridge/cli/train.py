@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from lca_bridge.cli.output import print_json, progress_bar
 
@@ -27,26 +28,16 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         sub = commands.add_parser(phase, help=helps[phase], description=helps[phase])
         sub.add_argument("--json", action="store_true", help="print JSON")
         add_options(sub, phase)
-    text = "the node deformer of skirts and dresses, on simulated cloth"
-    loose = commands.add_parser("loose", help=text, description=text)
-    loose.add_argument("--json", action="store_true", help="print JSON")
-    loose.add_argument(
-        "--out", type=Path, required=True, help="FILE.safetensors; its card is written beside it"
-    )
-    loose.add_argument("--garments", type=int, default=28, help="garments simulated (%(default)s)")
-    loose.add_argument("--frames", type=int, default=28, help="frames of each (%(default)s)")
-    loose.add_argument("--steps", type=int, default=1500, help="optimisation steps (%(default)s)")
-    loose.add_argument("--seed", type=int, default=0)
-    text = "the estimate of the light in which photographs were taken, on synthetic people"
-    light = commands.add_parser("relight", help=text, description=text)
-    light.add_argument("--json", action="store_true", help="print JSON")
-    light.add_argument(
-        "--out", type=Path, required=True, help="FILE.safetensors; its card is written beside it"
-    )
-    light.add_argument("--people", type=int, default=400, help="people drawn (%(default)s)")
-    light.add_argument("--lights", type=int, default=8, help="lights on each (%(default)s)")
-    light.add_argument("--steps", type=int, default=14000, help="optimisation steps (%(default)s)")
-    light.add_argument("--seed", type=int, default=0)
+    _small_network(
+        commands, "loose", "the node deformer of skirts and dresses, on simulated cloth",
+        {"garments": (28, "garments simulated"), "frames": (28, "frames of each"),
+         "steps": (1500, "optimisation steps")},
+    )  # fmt: skip
+    light = _small_network(
+        commands, "relight", "the estimate of the light in which photographs were taken, on synthetic people",
+        {"people": (400, "people drawn"), "lights": (8, "lights on each"),
+         "steps": (14000, "optimisation steps")},
+    )  # fmt: skip
     light.add_argument(
         "--work", type=Path, help="folder of people and of an unfinished run, which goes on (FILE.work)"
     )
@@ -59,6 +50,21 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     distil.add_argument("--components", type=int, default=6, help="pose components (%(default)s)")
     distil.add_argument("--poses", type=int, default=40, help="sampled poses (%(default)s)")
     distil.add_argument("--seed", type=int, default=0)
+
+
+def _small_network(
+    commands: Any, name: str, text: str, counts: dict[str, tuple[int, str]]
+) -> argparse.ArgumentParser:
+    """A subcommand that writes one file of weights; ``counts``: option -> default and help."""
+    sub: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    sub.add_argument(
+        "--out", type=Path, required=True, help="FILE.safetensors; its card is written beside it"
+    )
+    for option, (default, said) in counts.items():
+        sub.add_argument(f"--{option}", type=int, default=default, help=f"{said} (%(default)s)")
+    sub.add_argument("--seed", type=int, default=0)
+    return sub
 
 
 def train(args: argparse.Namespace) -> int:
