@@ -38,7 +38,7 @@ from lca_core.splat import render
 CLIPS = ("demo.mp4", "dance.mp4")
 LOOKED_AT = 30
 PEOPLE = (910_010, 910_011, 910_012, 910_013)
-"""Identities of the generator's test split; nothing in the capture was tuned on them."""
+"""Identities of the generator's test split; only the last was never looked at while the capture was built."""
 GUESSED_HEIGHT = PEOPLE[0]
 """The person captured a second time without a height: once is enough to state the error."""
 FITTED = 8
