@@ -11,10 +11,10 @@ import torch
 
 from lca_core.avatar import Avatar, PoseFrame
 from lca_core.avatar.animate import Animator
-from lca_core.avatar.retexture import samples_of
 from lca_core.body.model import BodyModel
 from lca_core.body.names import ARKIT_NAMES, JOINT_INDEX, JOINT_NAMES
 from lca_core.model.checkpoint import load_model
+from lca_core.model.density import Samples
 
 FINGERS = [n for n in JOINT_NAMES if n[-1].isdigit() and not n.startswith("spine")]
 HIDDEN = {"tongueOut"}
@@ -27,7 +27,9 @@ class Scene:
     def __init__(self, path: Path) -> None:
         self.avatar = Avatar.load(path)
         self.animator = Animator(self.avatar)
-        self.samples = samples_of(self.avatar, load_model(self.avatar.weights.config))
+        rows, cols = np.asarray(self.avatar.canonical.texel, np.int64).T
+        template = load_model(self.avatar.weights.config).template
+        self.samples = Samples(template, rows, cols, self.avatar.canonical.uv_size)
         self.body = BodyModel.load()
         self.betas = torch.from_numpy(np.asarray(self.avatar.betas, np.float32))[None]
         self.rest = self.points(PoseFrame())

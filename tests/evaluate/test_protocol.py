@@ -47,6 +47,15 @@ def test_any_picture_names_make_subjects(tmp_path: Path) -> None:
     assert subject.name == "ada" and len(subject.inputs) == 3 and len(subject.held_out) == 1
 
 
+def test_numbers_sort_as_numbers_and_one_folder_is_one_person(tmp_path: Path) -> None:
+    for k in (10, 9, 2, 1):
+        _photo(tmp_path / "ada" / f"{k}.png")
+    (subject,) = find_subjects(tmp_path / "ada")
+    assert subject.name == "ada" and [p.stem for p in subject.held_out] == ["9"]
+    assert [p.stem for p in subject.inputs] == ["1", "2", "10"]
+    assert find_subjects(tmp_path) == [subject]
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError):
         find_subjects(tmp_path)

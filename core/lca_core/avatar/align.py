@@ -17,7 +17,9 @@ RATES = {"root": 0.006, "joints": 0.008, "shift": 0.004, "zoom": 0.004}
 PRIOR = {"root": 0.02, "joints": 0.02, "shift": 0.05, "zoom": 0.2}
 """Weights of the squared corrections beside a loss of about 0.05."""
 HEIGHT = 280
-STEPS = 60
+STEPS = 100
+GAUSSIANS = 14_000
+"""So many stand for all of them: at this size nothing is lost, and a step takes a quarter of the time."""
 
 
 def picture_loss(
@@ -44,10 +46,10 @@ def groups(place: Placement, scale: float = 1.0) -> list[dict]:
 def align(avatar: Avatar, photo: Photo, steps: int = STEPS, height: int = HEIGHT) -> Photo:
     """The photograph (at its full size) with pose, place and focal length fitted to the avatar.
 
-    Deterministic. About 50 ms per step on one core.
+    Deterministic. About 17 ms per step on one core.
     """
     small = photo.scaled(height)
-    fitted = FittedAvatar(avatar, [small])
+    fitted, _ = FittedAvatar(avatar, [small]).thinned(GAUSSIANS, [small])
     place, change = Placement.none(), fitted.none()
     truth, mask = torch.from_numpy(small.over()), torch.from_numpy(small.mask)
     optimiser = torch.optim.Adam(groups(place))

@@ -208,7 +208,6 @@ def create_avatar(
             avatar,
             photos_of(capture),
             RefineOptions(seconds=options.refine_seconds, seed=seed),
-            model,
             report=lambda fraction, message: steps.report("refine", fraction, message),
         ).avatar
     return avatar

@@ -7,6 +7,7 @@ is frozen); skinning blends the same four influences as everywhere (docs/avatar-
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from lca_core.avatar.animate import EYES, LinearCorrection, local_rotations
+from lca_core.avatar.animate import EYES, Deltas, LinearCorrection, local_rotations
 from lca_core.avatar.avatar import Avatar
 from lca_core.avatar.frame import PoseFrame
 from lca_core.body.lbs import joint_transforms
@@ -132,6 +133,39 @@ class FittedAvatar:
             self._rotations.append(rotations)
             self._deltas.append(correction(photo.frame, rotations.numpy()))
         self._fixed: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def thinned(self, count: int, photos: list[Photo]) -> tuple[FittedAvatar, NDArray[np.int64]]:
+        """About ``count`` of the Gaussians, the larger the likelier, grown to cover what all cover, and
+        their indices (n,): smooth changes are found as well with them, in a fraction of the time.
+
+        Args:
+            photos: the same photographs in any size.
+        """
+        sides = self.log_scales.exp().sort(1, descending=True).values
+        area = (sides[:, 0] * sides[:, 1]).double()
+        low, high = 0.0, float(1 / area.min())
+        for _ in range(60):
+            middle = (low + high) / 2
+            few = float((area * middle).clamp(max=1).sum()) < count
+            low, high = (middle, high) if few else (low, middle)
+        share = (area * high).clamp(max=1)
+        # Every time the running sum of shares passes a whole number: evenly along the atlas.
+        passed = torch.floor(torch.cumsum(share, 0) + 0.5)
+        index = torch.nonzero(torch.diff(passed, prepend=passed.new_zeros(1)) > 0)[:, 0]
+        out = copy.copy(self)
+        out.photos, out._fixed = photos, {}
+        for name in ("means", "logits", "colors", "weights", "joint_indices", "joint_weights"):
+            setattr(out, name, getattr(self, name)[index].contiguous())
+        # Along the surface only: thicker ones would widen silhouettes, and a fit would slim the person.
+        along = self.log_scales[index] > self.log_scales[index].min(1, keepdim=True).values
+        out.log_scales = self.log_scales[index] - 0.5 * share[index].log().float()[:, None] * along
+        chosen = index.numpy()
+        out.quats = self.quats[chosen]
+        out._deltas = [
+            Deltas(d.means[chosen], d.quats[chosen], d.log_scales[chosen], d.sh0[chosen])
+            for d in self._deltas
+        ]
+        return out, chosen
 
     def none(self) -> Change:
         """No change."""

@@ -6,6 +6,7 @@ placed by farthest-point sampling on the canonical means; each Gaussian mixes it
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,13 @@ class Cage:
         """Node values (M,C) -> values of the points (N,C)."""
         product: Tensor = _Product.apply(values, self.matrix, self._transposed)
         return product
+
+    def of(self, index: NDArray[np.int64]) -> Cage:
+        """The same nodes for some of the points."""
+        out = copy.copy(self)
+        out.matrix = self.matrix[index]
+        out._transposed = out.matrix.T.tocsr()
+        return out
 
     def roughness(self, values: Tensor) -> Tensor:
         """Mean squared difference of linked nodes, summed over channels."""

@@ -1,10 +1,12 @@
 """Refinement: a short fit of an avatar to the person's own photographs, with the correction branch frozen.
 
 In: an avatar and the photographs it was made from, with their poses and cameras. Out: the avatar with
-changed canonical colours, offsets, scales and opacities. Smooth changes live on the nodes of a cage, fine
-ones on the Gaussians; poses and focal lengths of the photographs are corrected along, and each photograph
-has its own exposure, which is thrown away. One photograph is kept back: where the fit makes it worse, the
-avatar stays as it was (LCA.md 3.5, the short per-subject fit).
+changed canonical colours, offsets, scales and opacities. First a few Gaussians stand for all, then
+all of them are fitted. All changes are smooth: they live on the nodes of two
+cages, whose unseen parts follow what is seen. Poses and focal lengths of the photographs are corrected along,
+and each photograph has its own exposure, which is thrown away. Some photographs are kept back at first and
+say how much of the change helps views that were not fitted: nothing, and the avatar stays as it was
+(LCA.md 3.5, the short per-subject fit).
 """
 
 from __future__ import annotations
@@ -16,16 +18,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from lca.errors import InvalidInputError
-from lca_core.avatar.align import RATES, align, groups, picture_loss, prior
+from lca_core.avatar.align import align
 from lca_core.avatar.avatar import Avatar
 from lca_core.avatar.bake import bake
-from lca_core.avatar.fitting import Change, FittedAvatar, Photo, Placement, placed
+from lca_core.avatar.fitting import FittedAvatar, Photo
 from lca_core.avatar.frame import PoseFrame
-from lca_core.avatar.nodes import Cage, farthest, one_per_cell
-from lca_core.model.network import LCAModel
+from lca_core.avatar.shape_fit import FitOptions, ShapeFit
 from lca_core.splat.harmonics import C0
 
 if TYPE_CHECKING:
@@ -33,36 +34,37 @@ if TYPE_CHECKING:
 
 DEFAULT_SECONDS = 30.0
 SHORTEST, LONGEST = 2.0, 900.0
-CHECK_SHARE = 0.2
-"""Part of the time that judging the kept-back photograph may take."""
 FEWEST_PHOTOS = 3
 """With fewer nothing can be kept back without losing a side of the person; the input itself then judges."""
+MANY_PHOTOS = 8
+"""From so many on two are kept back."""
+CHECK_AT, FINE_AT = 0.4, 0.75
+"""Parts of the time when the kept-back photographs judge and join, and when all Gaussians come in."""
+CHECK_STEPS = 20
+TRIED = (0.0, 0.5, 1.0)
+"""Shares of the change shown to the kept-back photographs; the best one lies on the parabola through them."""
+CAUTION = 0.9
+"""Of the best share so much is taken: the photographs kept back are those the others replace best."""
+AGAIN = 0.3
+"""Rates fall towards the check and, when the kept-back photographs have joined, anew from here on."""
+LEAST_GAIN = 0.01
+"""Part of the squared error that must go for a change to be kept."""
 
 
-@dataclass(frozen=True)
-class RefineOptions:
+@dataclass(frozen=True, kw_only=True)
+class RefineOptions(FitOptions):
     """Choices of one refinement.
 
     Attributes:
         seconds: time for all of it; steps: exactly so many steps instead (reproducible runs).
-        height: pixels of the pictures compared. nodes: nodes of the cage.
-        move: also correct poses and focal lengths of the photographs.
-        keep_back: keep one photograph back and fall back when it gets worse.
-        fine_from: part of the time after which colours are copied anew and single Gaussians are fitted.
-        color_prior, color_rate: factors of how firmly single colours stay and how fast they move.
+        keep_back: keep photographs back to judge by.
         seed: of the order in which photographs are visited.
         clock: what ``seconds`` are measured by.
     """
 
     seconds: float = DEFAULT_SECONDS
     steps: int | None = None
-    height: int = 420
-    nodes: int = 900
-    move: bool = True
     keep_back: bool = True
-    fine_from: float = 0.5
-    color_prior: float = 1.0
-    color_rate: float = 1.0
     seed: int = 0
     clock: Callable[[], float] = time.perf_counter
 
@@ -78,7 +80,8 @@ class RefineOptions:
 class Refined:
     """Result: the avatar, the photographs with corrected poses, whether the fit was kept, and why.
 
-    ``check``: dB of the kept-back photograph before and after, when there was one.
+    ``check``: mean dB of the kept-back photographs before and after the first part, when there were any;
+    ``share``: how much of the change was taken, 0-1.
     """
 
     avatar: Avatar
@@ -88,185 +91,32 @@ class Refined:
     steps: int
     seconds: float
     check: tuple[float, float] | None = None
+    share: float = 1.0
 
 
-LEARNING = {"node_means": 0.003, "node_scales": 0.01, "node_logits": 0.04, "node_colors": 0.004,
-            "patch_colors": 0.008, "colors": 0.006, "gain": 0.01}  # fmt: skip
-"""Adam step sizes: metres, log metres, logits, sRGB, log exposure."""
-PRIORS = {
-    "node_means": 100.0,
-    "node_scales": 0.0002,
-    "node_logits": 0.00002,
-    "node_colors": 0.002,
-    "patch_colors": 0.02,
-}
-"""Weights of squared differences between linked nodes."""
-STAY = {"patch_colors": 0.2, "colors": 6.0, "gain": 0.5, "node_scales": 0.01}
-"""Weights of mean squared changes."""
-PATCH = 0.016
-"""Metres between the nodes of the second, finer cage, which carries colours only."""
-FINE_RATE = 0.3
-"""Factor of the other rates from then on."""
-MOST_GROWTH = 1.0
-"""Largest log growth of a Gaussian."""
-
-
-class _Fit:
-    """Parameters and one step of a refinement."""
-
-    def __init__(self, avatar: Avatar, photos: list[Photo], options: RefineOptions) -> None:
-        self.options = options
-        self.fitted = FittedAvatar(avatar, [p.scaled(options.height) for p in photos])
-        self.truth = [torch.from_numpy(p.over()) for p in self.fitted.photos]
-        self.masks = [torch.from_numpy(p.mask) for p in self.fitted.photos]
-        points = np.asarray(avatar.canonical.means, np.float32)
-        self.cage = Cage(points, farthest(points, min(options.nodes, len(points))))
-        self.patches = Cage(points, one_per_cell(points, PATCH))
-        n, m = avatar.gaussian_count, len(self.cage.nodes)
-        sizes = {"means": 3, "scales": 1, "logits": 1, "colors": 3}
-        self.values = {f"node_{k}": torch.zeros(m, c) for k, c in sizes.items()}
-        self.values["patch_colors"] = torch.zeros(len(self.patches.nodes), 3)
-        self.values |= {"colors": torch.zeros(n, 3), "gain": torch.zeros(len(photos), 3)}
-        self.fine = False
-        self.places = [Placement.none() for _ in photos]
-        self.random = torch.Generator().manual_seed(options.seed)
-        self.optimiser = torch.optim.Adam(
-            [
-                {"params": [v.requires_grad_()], "lr": LEARNING[k], "base": self._base(k)}
-                for k, v in self.values.items()
-            ],
-            eps=1e-12,
-        )
-        self.movers = [
-            torch.optim.Adam(groups(place, 0.5), eps=1e-12) if options.move else None for place in self.places
-        ]
-
-    def _base(self, name: str) -> float:
-        return LEARNING[name] * (
-            self.options.color_rate if name in ("colors", "patch_colors", "node_colors") else 1.0
-        )
-
-    def change(self) -> Change:
-        """Current change of the Gaussians."""
-        v = self.values
-        smooth = self.cage(torch.cat([v[f"node_{k}"] for k in ("means", "scales", "logits", "colors")], 1))
-        means, scales, logits, colors = smooth.split((3, 1, 1, 3), 1)
-        return Change(
-            means,
-            scales.clamp(-MOST_GROWTH, MOST_GROWTH).expand(-1, 3),
-            logits,
-            colors + self.patches(v["patch_colors"]) + v["colors"],
-        )
-
-    def step(self, view: int, progress: float) -> None:
-        """One step on one photograph; ``progress`` 0..1 lowers the rates."""
-        rate = 1.0 if progress < 0.4 else 1.0 - 0.9 * (progress - 0.4) / 0.6
-        for name, group in zip(self.values, self.optimiser.param_groups, strict=True):
-            slow = FINE_RATE if self.fine and name.startswith("node_m") else 1.0
-            group["lr"] = group["base"] * rate * slow * (self.fine or name != "colors")
-        self.optimiser.zero_grad()
-        mover = self.movers[view]
-        if mover is not None:
-            mover.zero_grad()
-            for group, base in zip(mover.param_groups, RATES.values(), strict=True):
-                group["lr"] = 0.5 * base * rate
-        place = self.places[view] if mover is not None else None
-        image, alpha = self.fitted.draw(view, self.change(), place, freeze=mover is None)
-        # The exposures of all photographs mean nothing together: only their differences are fitted.
-        gain = (self.values["gain"][view] - self.values["gain"].mean(0)).exp()
-        # Over changing backgrounds nothing can pass for background but transparency.
-        behind, mask = torch.rand(3, generator=self.random), self.masks[view]
-        drawn = image * gain + (1 - alpha)[..., None] * behind
-        truth = self.truth[view] + (1 - mask)[..., None] * behind
-        loss = picture_loss(drawn, alpha, truth, mask) + self.penalty()
-        if place is not None:
-            loss = loss + prior(place)
-        loss.backward()
-        self.optimiser.step()
-        if mover is not None:
-            mover.step()
-
-    def penalty(self) -> Tensor:
-        """Priors: neighbours change alike, single Gaussians hardly."""
-        total = torch.zeros(())
-        for name, weight in PRIORS.items():
-            cage = self.patches if name == "patch_colors" else self.cage
-            total = total + weight * cage.roughness(self.values[name])
-        for name, weight in STAY.items():
-            weight = weight * (self.options.color_prior if name == "colors" else 1.0)
-            total = total + weight * self.values[name].square().sum(1).mean()
-        return total
-
-    def result(self, avatar: Avatar) -> Avatar:
-        """The avatar with the change applied."""
-        with torch.no_grad():
-            change = self.change()
-            # Relative to the avatar's own colours, which copying may have replaced.
-            own = torch.from_numpy(np.array(avatar.canonical.sh[:, 0], np.float32)) * C0 + 0.5
-            return apply_change(avatar, replace(change, colors=change.colors + self.fitted.colors - own))
-
-    def moved(self, photos: list[Photo], used: Sequence[int]) -> list[Photo]:
-        """The photographs with corrected poses and focal lengths (``used`` ones)."""
-        out = list(photos)
-        for i in used if self.options.move else ():
-            place = Placement(*(p.detach() for p in self.places[i].parameters()))
-            out[i] = placed(photos[i], place, self.fitted, i)
-        return out
-
-    def copy_colors(self, avatar: Avatar, photos: list[Photo], model: LCAModel) -> None:
-        """Start the fine part: colours copied from the photographs at the Gaussians' new places."""
-        from lca_core.avatar.retexture import copied_colors
-
-        now = self.result(avatar)
-        colors, trust = copied_colors(now, photos, model)
-        soft = (torch.from_numpy(trust) / 0.5).clamp(0, 1)[:, None]
-        with torch.no_grad():
-            smooth = self.cage(self.values["node_colors"]) + self.patches(self.values["patch_colors"])
-            # The nodes' colours go on shading what was copied; what is copied replaces their sum.
-            base = self.fitted.colors
-            self.fitted.colors = base + soft * (torch.from_numpy(colors) - base - smooth)
-
-
-def apply_change(avatar: Avatar, change: Change) -> Avatar:
-    """A new avatar whose canonical Gaussians are changed; pictures and proxy texture are left as they are."""
-    c = avatar.canonical
-    opacity = torch.from_numpy(np.array(c.opacities, np.float32)).clamp(1e-4, 1 - 1e-4)
-    sh = np.array(c.sh, np.float32)
-    before = sh[:, 0] * C0 + 0.5
-    after = (before + change.colors.numpy()).clip(0, 1)
-    sh[:, 0] = (after - 0.5) / C0
-    canonical = replace(
-        c,
-        means=(c.means + change.means.numpy()).astype(np.float32),
-        scales=(c.scales * np.exp(change.log_scales.numpy())).astype(np.float32),
-        opacities=torch.sigmoid(torch.logit(opacity) + change.logits[:, 0]).numpy().astype(np.float32),
-        sh=sh,
-    )
-    ratio = (linear(after) + 1e-3) / (linear(before) + 1e-3)
-    relight = replace(
-        avatar.relight, albedo=(avatar.relight.albedo * ratio.clip(0.25, 4)).clip(0, 1).astype(np.float32)
-    )
-    return replace(avatar, canonical=canonical, relight=relight)
-
-
-def linear(srgb: np.ndarray) -> np.ndarray:
-    """sRGB 0-1 to linear light."""
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((np.maximum(srgb, 0.04045) + 0.055) / 1.055) ** 2.4)
-
-
-def masked_psnr(avatar: Avatar, photo: Photo) -> float:
-    """dB of the avatar in a photograph, over the person's matte and black."""
+def masked_error(avatar: Avatar, photo: Photo) -> float:
+    """Mean squared error of the avatar in a photograph, over the person's matte and black."""
     fitted = FittedAvatar(avatar, [photo])
     with torch.no_grad():
         image, _ = fitted.draw(0, fitted.none())
     solid = photo.mask > 0.5
     error = np.square(image.clamp(0, 1).numpy()[solid] - photo.over()[solid]).mean() if solid.any() else 1.0
-    return float(-10 * np.log10(max(float(error), 1e-8)))
+    return max(float(error), 1e-8)
 
 
-def kept_back(photos: Sequence[Photo]) -> int:
-    """The photograph that the others replace best: its direction of view is nearest to another one's, and
-    it is not the one that looks most straight into the face."""
+def masked_psnr(avatar: Avatar, photo: Photo) -> float:
+    """:func:`masked_error` in dB."""
+    return float(-10 * np.log10(masked_error(avatar, photo)))
+
+
+def kept_back(photos: Sequence[Photo]) -> list[int]:
+    """The photographs that the others replace best: none of less than three, one of less than
+    eight, else two.
+
+    Their direction of view is nearest to another one's, and none is the one that looks most straight into
+    the face."""
+    if len(photos) < FEWEST_PHOTOS:
+        return []
     turns = []
     for photo in photos:
         from lca_core.avatar.animate import local_rotations
@@ -276,28 +126,39 @@ def kept_back(photos: Sequence[Photo]) -> int:
         turns.append((photo.viewmat[:3, :3] @ rotation)[2])
     axes = np.stack(turns)
     near = axes @ axes.T - 4 * np.eye(len(axes))
-    frontal = int(np.argmin(axes[:, 2]))
-    nearest = near.max(1)
-    nearest[frontal] = -9
-    return int(np.argmax(nearest))
+    near[int(np.argmin(axes[:, 2]))] = -9
+    out: list[int] = []
+    for _ in range(1 if len(photos) < MANY_PHOTOS else 2):
+        out.append(int(np.argmax(near.max(1))))
+        near[out[-1]], near[:, out[-1]] = -9, -9
+    return out
+
+
+def best_share(errors: NDArray[np.floating]) -> float:
+    """How much of a change to take, 0-1, from the squared errors (P,3) of P photographs at ``TRIED`` shares.
+
+    The error is nearly a parabola of the share; every photograph counts by how much of its own error goes."""
+    none, half, full = (errors / errors[:, :1]).mean(0)
+    bend, slope = 2 * (none - 2 * half + full), 4 * half - 3 * none - full
+    best = float(np.clip(-slope / (2 * bend), 0, 1)) if bend > 1e-9 else float(full < none)
+    gain = -(bend * best + slope) * best
+    return CAUTION * best if gain > LEAST_GAIN else 0.0
 
 
 def refine(
     avatar: Avatar,
     photos: Sequence[Photo],
     options: RefineOptions | None = None,
-    model: LCAModel | None = None,
     report: Callable[[float, str], None] | None = None,
 ) -> Refined:
     """Fit an avatar to photographs of its person.
 
     Args:
         photos: usually the reference frames of the capture it was made from.
-        model: the network the avatar was made with; with it colours are copied anew half-way.
         report: called with (fraction, message); may raise to cancel.
 
     Returns:
-        The refined avatar, or the given one where the kept-back photograph would get worse.
+        The refined avatar, or the given one where the kept-back photographs would get worse.
 
     Raises:
         InvalidInputError: no photographs, or a time out of range.
@@ -308,49 +169,62 @@ def refine(
         raise InvalidInputError("Refinement needs at least one photograph of the person.")
     tell = report or (lambda fraction, message: None)
     start = options.clock()
-    back = kept_back(photos) if options.keep_back and len(photos) >= FEWEST_PHOTOS else None
-    used = [i for i in range(len(photos)) if i != back]
-    fit = _Fit(avatar, photos, options)
+    back = kept_back(photos) if options.keep_back else []
+    used = [i for i in range(len(photos)) if i not in back]
+    fit = ShapeFit(avatar, photos, options)
     order = np.random.default_rng(options.seed)
-    budget = options.seconds * (1 - (CHECK_SHARE if back is not None else 0))
+    share, check = 1.0, None
     steps, queue = 0, []  # type: int, list[int]
     while True:
-        spent = steps / options.steps if options.steps is not None else (options.clock() - start) / budget
+        passed = (options.clock() - start) / options.seconds
+        spent = passed if options.steps is None else steps / options.steps
         if spent >= 1:
             break
+        if back and check is None and spent >= CHECK_AT:
+            tell(spent, "checking the photographs that were kept back")
+            share, check = _judge(avatar, fit, [photos[i] for i in back])
+            if not share:
+                break
+            used, queue = list(range(len(photos))), []
+            continue
+        if spent >= FINE_AT:
+            fit.scene = fit.fine
         if not queue:
             queue = order.permutation(used).tolist()
-        if spent >= options.fine_from and not fit.fine:
-            fit.fine = True
-            if model is not None:
-                seen = fit.moved(photos, used)
-                fit.copy_colors(avatar, [seen[i] for i in used], model)
-        fit.step(queue.pop(), spent)
+        first = spent / CHECK_AT
+        rest = AGAIN + (1 - AGAIN) * (spent - CHECK_AT) / (1 - CHECK_AT)
+        fit.step(queue.pop(), spent if not back else first if check is None else rest)
         steps += 1
         if steps % 10 == 0:
-            tell(min(spent, 1.0) * (1 - CHECK_SHARE), f"fitting to the photographs, step {steps}")
-    made = fit.result(avatar)
-    moved = fit.moved(photos, used)
-    check = None
-    if back is not None:
-        tell(1 - CHECK_SHARE, "checking the photograph that was kept back")
-        pair = []
-        for candidate in (avatar, made):
-            there = align(candidate, photos[back], steps=20) if options.move else photos[back]
-            pair.append(masked_psnr(candidate, there.scaled(options.height)))
-        check = (pair[0], pair[1])
+            tell(min(spent, 1.0), f"fitting to the photographs, step {steps}")
     seconds = options.clock() - start
-    if check is not None and check[1] < check[0]:
+    facts: dict[str, object] = {"steps": steps, "share": round(share, 3)}
+    if check is not None:
+        facts["kept_back_db"] = [round(v, 3) for v in check]
+    if check is not None and not share:
         reason = (
-            f"The photograph that was kept back would get worse ({check[0]:.2f} to {check[1]:.2f} dB): "
+            f"Photographs that were kept back would get no better ({check[0]:.2f} to {check[1]:.2f} dB): "
             "the avatar stays as it was."
         )
-        facts = {"steps": steps, "note": reason, "kept_back_db": [round(v, 3) for v in check]}
-        same = replace(avatar, provenance=avatar.provenance | {"refined": facts})
-        return Refined(same, photos, False, reason, steps, seconds, check)
+        same = replace(avatar, provenance=avatar.provenance | {"refined": facts | {"note": reason}})
+        return Refined(same, photos, False, reason, steps, seconds, check, share)
     tell(1.0, "refined")
-    reason = "refined" if check is None else f"kept-back photograph {check[0]:.2f} to {check[1]:.2f} dB"
-    return Refined(finish(made, reason, steps, check), moved, True, reason, steps, seconds, check)
+    reason = "refined" if check is None else f"kept-back photographs {check[0]:.2f} to {check[1]:.2f} dB"
+    made = finish(fit.result(avatar, share), facts | {"note": reason})
+    return Refined(made, fit.moved(photos), True, reason, steps, seconds, check, share)
+
+
+def _judge(avatar: Avatar, fit: ShapeFit, photos: list[Photo]) -> tuple[float, tuple[float, float]]:
+    """The share of the change that photographs which were not fitted want, and their dB without any and with
+    all of it; every candidate is aligned alike."""
+    errors = np.zeros((len(photos), len(TRIED)))
+    for column, tried in enumerate(TRIED):
+        candidate = fit.result(avatar, tried)
+        for row, photo in enumerate(photos):
+            there = align(candidate, photo, CHECK_STEPS) if fit.options.move else photo
+            errors[row, column] = masked_error(candidate, there.scaled(fit.options.height))
+    decibel = -10 * np.log10(errors).mean(0)
+    return best_share(errors), (float(decibel[0]), float(decibel[-1]))
 
 
 def photos_of(capture: Capture) -> list[Photo]:
@@ -371,17 +245,14 @@ def photos_of(capture: Capture) -> list[Photo]:
     return out
 
 
-def finish(avatar: Avatar, reason: str, steps: int, check: tuple[float, float] | None) -> Avatar:
-    """Proxy texture, thumbnail and provenance of a refined avatar."""
+def finish(avatar: Avatar, facts: dict[str, object]) -> Avatar:
+    """Proxy texture, thumbnail and provenance (``facts``) of a refined avatar."""
     from lca_core.avatar.pictures import thumbnail
 
     c = avatar.canonical
     size = avatar.proxy.texture.shape[0]
     texture = bake(c.texel, c.uv_size, (c.sh[:, 0] * C0 + 0.5).clip(0, 1), size)
     proxy = replace(avatar.proxy, texture=(texture.clip(0, 1) * 255 + 0.5).astype(np.uint8))
-    facts: dict[str, object] = {"steps": steps, "note": reason}
-    if check is not None:
-        facts["kept_back_db"] = [round(v, 3) for v in check]
     out = replace(avatar, proxy=proxy, provenance=avatar.provenance | {"refined": facts})
     out.thumbnail = thumbnail(out)
     return out

@@ -19,9 +19,8 @@ from lca_core.model.checkpoint import WeightsInfo
 from lca_core.model.network import LCAModel
 from lca_core.splat.harmonics import C0
 
-SCRATCH = RefineOptions(fine_from=0.0, color_prior=0.02, color_rate=4.0, keep_back=False)
-"""The fit from one plain colour: nothing is worth staying near, so colours are free from the start and
-move faster."""
+SCRATCH = RefineOptions(free_colors=True, keep_back=False)
+"""The fit from one plain colour: nothing is worth staying near, so colours are free and move faster."""
 
 
 def template_model(like: LCAModel) -> LCAModel:

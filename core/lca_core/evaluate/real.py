@@ -43,7 +43,7 @@ class RealOptions:
     refine_seconds: float = 30.0
     weights: str = "lca-xs"
     workers: int = 0
-    align_steps: int = 40
+    align_steps: int = 100
     seed: int = 0
 
 
@@ -117,7 +117,7 @@ def _evaluate(subject: Subject, options: RealOptions) -> Outcome:
     )
     photos = photos_of(capture)
     start = clock()
-    fit = refine(ours, photos, RefineOptions(options.refine_seconds, seed=options.seed, clock=clock), model)
+    fit = refine(ours, photos, RefineOptions(seconds=options.refine_seconds, seed=options.seed, clock=clock))
     timed("refine", start)
     start = clock()
     scratch = refine(
@@ -145,7 +145,12 @@ def _evaluate(subject: Subject, options: RealOptions) -> Outcome:
         "held_out": [p.name for p in subject.held_out],
         "gaussians": ours.gaussian_count,
         "body_iou": round(float(capture.metrics["iou"]), 4),
-        "refinement": {"kept": fit.kept, "reason": fit.reason, "steps": fit.steps},
+        "refinement": {
+            "kept": fit.kept,
+            "reason": fit.reason,
+            "steps": fit.steps,
+            "share": round(fit.share, 3),
+        },
         "seconds": seconds,
     }
     for name in METHODS:

@@ -28,7 +28,7 @@ from lca_core.capture.pipeline import (
     read_faces,
 )
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 HELD_OUT = (2, 5)
 """Positions of the held-out views in name order: of eight views 000, 001, 003, 004, 006, 007 go in."""
 FEWEST = 4
@@ -79,32 +79,35 @@ def split_views(count: int) -> tuple[list[int], list[int]]:
     return [i for i in range(count) if i not in held], held
 
 
+def pictures(folder: Path) -> list[Path]:
+    """Picture files of a folder in name order; numbers sort as numbers, so 10.png follows 9.png."""
+    files = [f for f in folder.iterdir() if f.is_file() and f.suffix.lower() in PICTURES]
+    files = [f for f in files if not f.name.startswith(".")]
+    return sorted(files, key=lambda f: (not f.stem.isdigit(), int(f.stem) if f.stem.isdigit() else 0, f.name))
+
+
 def find_subjects(folder: Path) -> list[Subject]:
-    """Every sub-folder with photographs, in name order.
+    """Every sub-folder with photographs, in name order; the folder itself where only it holds some.
 
     Raises:
         InvalidInputError: there is none.
     """
     if not folder.is_dir():
         raise InvalidInputError(f"{folder} is not a folder.", reason="NOT_A_FOLDER")
-    subjects = []
-    for place in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        files = sorted(
-            f for f in place.iterdir() if f.suffix.lower() in PICTURES and not f.name.startswith(".")
-        )
-        if not files:
-            continue
-        if len(files) < FEWEST:
-            subjects.append(Subject(place.name, tuple(files), ()))
-            continue
-        inside, held = split_views(len(files))
-        subjects.append(Subject(place.name, tuple(files[i] for i in inside), tuple(files[i] for i in held)))
-    if not subjects:
+    places = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    listed = [(place.name, files) for place in places if (files := pictures(place))]
+    if not listed and (files := pictures(folder)):
+        listed = [(folder.resolve().name, files)]
+    if not listed:
         raise InvalidInputError(
             f"{folder.name} has no sub-folder with photographs; give one folder per person, each with 4 or "
             "more views.",
             reason="NO_SUBJECTS",
         )
+    subjects = []
+    for name, files in listed:
+        inside, held = split_views(len(files)) if len(files) >= FEWEST else (range(len(files)), [])
+        subjects.append(Subject(name, tuple(files[i] for i in inside), tuple(files[i] for i in held)))
     return subjects
 
 
