@@ -19,6 +19,9 @@ from lca_core.model.density import Samples
 FINGERS = [n for n in JOINT_NAMES if n[-1].isdigit() and not n.startswith("spine")]
 HIDDEN = {"tongueOut"}
 """Moves the tongue, which lies in the closed mouth and carries no Gaussians."""
+LEAKY = {"left_pinky3": (0.9, 0.8), "left_middle3": (0.95, 0.97)}
+"""Finger tips move so little that learned pose components show: least cosine and share of the own side.
+Measured with the shipped weights: 0.921 and 0.835 for the little finger's, 0.979 of the middle finger's."""
 
 
 class Scene:
@@ -92,7 +95,7 @@ def test_a_face_control_moves_what_it_should(scene: Scene, name: str) -> None:
         if name.startswith(("jaw", "mouthLeft", "mouthRight")):
             assert np.sign(ours[:, 0].sum()) == sign
         else:
-            assert side(ours, scene.rest) * sign > 0.4  # the lower lip is pulled across the middle
+            assert side(ours, scene.rest) * sign > 0.5
 
 
 @pytest.mark.parametrize("name", FINGERS)
@@ -101,11 +104,11 @@ def test_a_finger_joint_moves_its_finger(scene: Scene, name: str) -> None:
     axis = (0.0, -turn, 0.0) if "thumb" in name else (0.0, 0.0, turn)
     ours, truth = scene.moves(PoseFrame.posed({name: axis}))
     cosine, ratio = alike(ours, truth)
-    # The last joint of a little finger moves so little that learned pose components show: 0.85 was measured.
-    assert cosine > (0.8 if "pinky3" in name else 0.95), f"{name}: direction {cosine:.3f}"
+    direction, own_side = LEAKY.get(name, (0.95, 0.98))
+    assert cosine > direction, f"{name}: direction {cosine:.3f}"
     assert 0.8 < ratio < 1.25, f"{name}: size {ratio:.3f}"
-    # Learned pose components leak a little: 5 % of the left little finger's tip shows on the other side.
-    assert side(ours, scene.rest) * (1 if name.startswith("left") else -1) > 0.85
+    here = side(ours, scene.rest) * (1 if name.startswith("left") else -1)
+    assert here > own_side, f"{name}: its own side {here:.3f}"
     # Its own finger moves, and what hangs on it; the rest of the hand stays.
     finger = name[:-1]
     owner = np.array(JOINT_NAMES)[scene.samples.weights.argmax(1)]
