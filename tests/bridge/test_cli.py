@@ -182,6 +182,34 @@ def test_render_animate_and_export_from_a_file(tmp_path, package_file):
     assert out.read_bytes().startswith(b"ply\n")
 
 
+def test_render_in_other_light_from_a_file(tmp_path, package_file):
+    """One light turned half round, all of them on a sheet, and no movie of all."""
+    import numpy as np
+    from PIL import Image
+
+    def drawn(*options: str) -> np.ndarray:
+        out = lca(
+            "render",
+            str(package_file),
+            "--out",
+            str(tmp_path),
+            "--views",
+            "2",
+            "--size",
+            "64",
+            "--json",
+            *options,
+        )
+        return np.asarray(Image.open(json.loads(out)["files"][0]))
+
+    here = drawn("--light", "sunset").astype(int)
+    turned = drawn("--light", "sunset", "--rotate", "180").astype(int)
+    assert here.shape == turned.shape and np.abs(here - turned).mean() > 1
+    assert drawn("--light", "all").shape[1] > 6 * 36
+    refused = lca("render", str(package_file), "--light", "all", "--rotate-frames", "4", code=2)
+    assert "one light" in refused
+
+
 def test_unknown_benchmark_and_demo_hook():
     assert "[NO_BENCHMARK]" in lca("bench", "../evil", code=EXIT_CODES[Category.NOT_FOUND])
     assert "--clip" in lca("demo", "--help")

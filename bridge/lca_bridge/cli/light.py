@@ -23,7 +23,8 @@ def add_light(parser: argparse.ArgumentParser) -> None:
     """The options of light."""
     group = parser.add_argument_group("light", "another light than that of the photographs")
     group.add_argument(
-        "--light", help=".hdr or .exr equirect picture, or studio, noon, overcast, sunset, window, club"
+        "--light",
+        help=".hdr or .exr equirect picture, or studio, noon, overcast, sunset, window, club; all: a sheet",
     )
     group.add_argument(
         "--rotate", nargs="?", type=float, const=360.0, default=0.0, metavar="DEGREES",
@@ -43,7 +44,7 @@ def render_lit(avatar: Avatar, args: argparse.Namespace, out: Path) -> int:
     from PIL import Image
 
     from lca_core.avatar.lit_pictures import LitAvatar
-    from lca_core.relight.environment import read_or_made
+    from lca_core.relight.environment import MADE, read_or_made
 
     whole = args.rotate == 360.0 and not args.rotate_frames
     frames = args.rotate_frames or (96 if whole else 0)
@@ -52,11 +53,21 @@ def render_lit(avatar: Avatar, args: argparse.Namespace, out: Path) -> int:
     )
     if bad:
         raise InvalidInputError("--rotate-frames is 1 to 2000, --exposure 0 or more.", reason="BAD_LIGHT")
-    environment = read_or_made(args.light)
+    if args.light == "all" and frames:
+        raise InvalidInputError("A movie has one light: name it with --light.", reason="BAD_LIGHT")
+    lights = {name: read_or_made(name) for name in (MADE if args.light == "all" else [args.light])}
     if args.exposure:
-        environment = environment.exposed(args.exposure)
+        lights = {name: light.exposed(args.exposure) for name, light in lights.items()}
     lit = LitAvatar(avatar)
     out.mkdir(parents=True, exist_ok=True)
+    if args.light == "all":
+        path = out / "lights.png"
+        with progress_bar(args.json) as advance:
+            advance("lights", 0.0, None)
+            turned = {name: light.turned(args.rotate) for name, light in lights.items()}
+            Image.fromarray(lit.contact_sheet(turned, args.size)).save(path)
+        return _told(path, args, 0)
+    environment = lights[args.light]
     if not frames:
         path = out / "lit.png"
         with progress_bar(args.json) as advance:
@@ -77,6 +88,10 @@ def render_lit(avatar: Avatar, args: argparse.Namespace, out: Path) -> int:
                     advance("lit", (i + 1) / frames, None)
 
         write_movie(path, pictures(), FPS, width, height)
+    return _told(path, args, frames)
+
+
+def _told(path: Path, args: argparse.Namespace, frames: int) -> int:
     facts = {"files": [str(path)], "light": args.light, "frames": frames}
     print_json(facts) if args.json else print(path)
     return 0
