@@ -52,12 +52,11 @@ class CreateOptions:
         weights: name of the shipped weights.
         max_references: reference frames used, 1-8.
         texture_size: side of the body's Gaussian grid (face, hands and eyes are finer); 256 gives about
-            60,000 Gaussians.
+            60,000 Gaussians. detail: at most so many more where the photographs show detail.
         focal_px: focal length in pixels when known; height_m: the person's height when known.
         inputs_licence: what the person in the clip allows; stored in the file.
         refine_seconds: time for a fit to the reference frames afterwards, 2 to 900; 0 leaves it out. A fit
-            that
-            makes a kept-back frame worse is thrown away (``lca_core.avatar.refine``).
+            that makes a kept-back frame worse is thrown away (``lca_core.avatar.refine``).
         loose_garments: look for a skirt or dress and give it a surface and skin weights of its own
             (docs/loose-garments.md); tight clothes are untouched either way.
         outline: bring the clothing to the outline of the masks (``lca_core.model.silhouette``); without it
@@ -70,6 +69,7 @@ class CreateOptions:
     focal_px: float | None = None
     height_m: float | None = None
     inputs_licence: str = "unspecified"
+    detail: int = 40_000
     refine_seconds: float = 0.0
     loose_garments: bool = True
     outline: bool = True
@@ -79,6 +79,8 @@ class CreateOptions:
             raise InvalidInputError(f"max_references must be 1 to 8, not {self.max_references}.")
         if self.texture_size not in (128, 256, 512):
             raise InvalidInputError(f"texture_size must be 128, 256 or 512, not {self.texture_size}.")
+        if not 0 <= self.detail <= 200_000:
+            raise InvalidInputError(f"detail must be 0 to 200000 Gaussians, not {self.detail}.")
         if self.height_m is not None and not 1.2 <= self.height_m <= 2.3:
             raise InvalidInputError(f"height_m must be an adult's height, 1.2 to 2.3 m, not {self.height_m}.")
         if self.refine_seconds:
@@ -154,6 +156,7 @@ def create_avatar(
         options.texture_size,
         loose=options.loose_garments,
         outline=options.outline,
+        detail=options.detail,
         report=lambda fraction, message: steps.report("encode", fraction, message),
     )
     correction = NetworkCorrection(
