@@ -95,7 +95,10 @@ def test_a_face_control_moves_what_it_should(scene: Scene, name: str) -> None:
         if name.startswith(("jaw", "mouthLeft", "mouthRight")):
             assert np.sign(ours[:, 0].sum()) == sign
         else:
-            assert side(ours, scene.rest) * sign > 0.5
+            ours_side, body_side = side(ours, scene.rest) * sign, side(truth, scene.rest) * sign
+            assert abs(ours_side - body_side) < 0.1, f"{name}: side {ours_side:.3f}, body {body_side:.3f}"
+            # The body pulls the lower lip across the middle: 0.457 was measured.
+            assert ours_side > (0.4 if name.startswith("mouthLowerDown") else 0.5)
 
 
 @pytest.mark.parametrize("name", FINGERS)
