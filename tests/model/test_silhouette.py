@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lca_core.body.names import JOINT_INDEX
 from lca_core.model.assemble import canonical_gaussians
 from lca_core.model.config import PRESETS
 from lca_core.model.network import LCAModel
@@ -109,6 +110,19 @@ def test_gaussians_grow_with_the_clothes(scenes) -> None:
     waist = maps.log_scale[0, 0, 24:40]
     assert abs(float(waist.mean()) - np.log(1.15)) < 0.03
     assert float(maps.log_scale[0, 2].abs().max()) == 0
+
+
+def test_cheeks_and_neck_of_the_real_body_are_still_and_hair_is_not() -> None:
+    template = Template.load(128)
+    position, _, joints = (x.numpy() for x in template._rest(torch.zeros(50)))
+    still = surface_graph(template).still
+    eye = joints[JOINT_INDEX["left_eye_smplhf"]]
+    head = template.weights[:, JOINT_INDEX["head"]] > 0.9
+    # Sides of the head level with the mouth and with the forehead, in front of the ears.
+    wide = head & (np.abs(position[:, 0]) > 0.04) & (position[:, 2] > eye[2] - 0.07)
+    assert still[wide & (position[:, 1] < eye[1] - 0.02)].all()
+    assert not still[head & (position[:, 1] > eye[1] + 0.05) & (position[:, 2] < eye[2] - 0.1)].any()
+    assert still[template.weights[:, JOINT_INDEX["neck"]] > 0.6].all()
 
 
 def ray(*spans: tuple[float, float]) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 The network guesses how far clothes stand off the body; the masks know it wherever a view sees the surface
 edge-on. In: references and predicted offsets. Out: offsets along the body normal that bring the outline of
-the dressed body to that of the masks, spread between the observed outlines as a membrane. Hands and face,
-whose shape the body model knows better, stay as they are.
+the dressed body to that of the masks, spread between the observed outlines as a membrane. Hands, neck and
+face, whose shape the body model knows better, stay as they are; hair does not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
-from lca_core.body.names import JOINT_NAMES
+from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
 from lca_core.model.dressed import dressed_shape
 from lca_core.model.inverse_texture import to_pixels
 from lca_core.model.network import CanonicalMaps
@@ -43,6 +43,8 @@ UNSURE = 0.3
 """Weight where cloth fills the gap to another limb, or goes on beyond the reach."""
 STILL = 100.0
 """Pull to the prediction where the outline must not move a point."""
+ABOVE_EYES_M, TO_EARS_M = 0.02, 0.085
+"""How far above and behind the eyes' centres the face reaches."""
 BUFFER = 512
 """Side of the picture of the body, pixels of the crop around it."""
 _LEGS = ("hip", "knee", "ankle", "foot")
@@ -50,8 +52,8 @@ _LEGS = ("hip", "knee", "ankle", "foot")
 
 @dataclass(frozen=True)
 class Graph:
-    """Neighbours on the body's surface. laplacian (T,T) of edges with weight 1; still (T,) points of hands
-    and face, legs (T,) those that hips and legs move."""
+    """Neighbours on the body's surface. laplacian (T,T) of edges with weight 1; still (T,) points of hands,
+    neck and face, legs (T,) those that hips and legs move."""
 
     laplacian: sparse.csc_matrix
     still: NDArray[np.bool_]
@@ -61,7 +63,7 @@ class Graph:
 @lru_cache(maxsize=4)
 def surface_graph(points: BodyPoints) -> Graph:
     """Edges to the eight nearest points of the mean body that face the same way (the other leg does not)."""
-    position, frames, _ = (x.numpy() for x in points._rest(torch.zeros(50)))
+    position, frames, joints = (x.numpy() for x in points._rest(torch.zeros(50)))
     normal = frames[:, :, 2]
     distance, near = cKDTree(position).query(position, 9)
     rows = np.repeat(np.arange(points.count), 8)
@@ -75,9 +77,13 @@ def surface_graph(points: BodyPoints) -> Graph:
     hand = np.array([f or n.endswith("wrist") for f, n in zip(fingers, JOINT_NAMES, strict=True)])
     skull = np.isin(JOINT_NAMES, ["head", "jaw", "left_eye_smplhf", "right_eye_smplhf"])
     hands = points.weights[:, hand].sum(1) > 0.5
-    face = (points.weights[:, skull].sum(1) > 0.5) & (normal[:, 2] > 0.3)
+    eye = joints[JOINT_INDEX["left_eye_smplhf"]]
+    # Cheeks and jaw to the ears; what stands off above and behind them is hair.
+    cheeks = (position[:, 1] < eye[1] + ABOVE_EYES_M) & (position[:, 2] > eye[2] - TO_EARS_M)
+    face = (points.weights[:, skull].sum(1) > 0.5) & ((normal[:, 2] > 0.3) | cheeks)
+    neck = points.weights[:, JOINT_INDEX["neck"]] > 0.5
     below = [n.partition("_")[2] in _LEGS or n == "pelvis" for n in JOINT_NAMES]
-    return Graph(laplacian.tocsc(), hands | face, points.weights[:, below].sum(1) > 0.3)
+    return Graph(laplacian.tocsc(), hands | face | neck, points.weights[:, below].sum(1) > 0.3)
 
 
 def fit_outline(
