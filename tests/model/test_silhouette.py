@@ -23,6 +23,7 @@ from lca_core.model.silhouette import (
     reach_outline,
     surface_graph,
 )
+from lca_core.model.template import Template
 
 CONFIG = PRESETS["tiny"]
 
