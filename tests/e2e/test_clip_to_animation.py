@@ -132,7 +132,14 @@ def test_real_clips_pass_the_probe(client):
 
 def lca(*args: str, data: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "lca_bridge.cli", *args, "--json", "--data", str(data)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def hear_ctrl_c() -> None:
+        """A run in the background of a shell ignores SIGINT, and so would its children."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+    )
 
 
 def test_the_command_line_reports_the_same_error_as_the_service(tmp_path):

@@ -158,7 +158,7 @@ def ensure_token(path: Path) -> str:
         token = path.read_text(encoding="ascii").strip()
         if token:
             return token
-    token = secrets.token_urlsafe(32)
+    token = secrets.token_hex(32)  # no leading dash, which a command line would read as an option
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="ascii") as stream:
         stream.write(token)
