@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from lca_core.body.names import JOINT_NAMES
 from lca_core.model.template import Template
 from lca_core.model.view_choice import (
     HEAD_FRONT,
+    hand_before_face,
     hand_trust,
     part_of_joint,
     part_ranks,
@@ -70,5 +72,25 @@ def test_closed_eyes_lose_the_face_but_not_the_coat(template: Template) -> None:
     expression = np.zeros((2, 52), np.float32)
     expression[0, [0, 7]] = 1.0  # both lids down in the first view
     ranks = part_ranks(template, trust, score, color, expression)
+    assert ranks[HEAD_FRONT][0] == 1
+    assert all(rank[0] == 0 for part, rank in ranks.items() if part // 2 != HEAD_FRONT // 2)
+
+
+def test_a_hand_at_the_mouth_loses_the_face_but_not_the_coat(template: Template) -> None:
+    mesh = template.body.rest(torch.zeros(1, 50), None)[0][0].numpy() * [1, -1, -1] + [0, 0, 3.0]
+    assert not hand_before_face(template, mesh), "arms to the sides hide nothing"
+    raised = mesh.copy()
+    arm = np.unique(template.arm_faces)
+    left = arm[mesh[arm, 0] > 0]
+    raised[left] += mesh[template.head_vertices].mean(0) - mesh[left].mean(0)
+    assert hand_before_face(template, raised)
+    behind = raised.copy()
+    behind[left] *= 1.2
+    assert hand_before_face(template, behind), "one camera cannot tell before from behind"
+
+    trust = np.ones((2, template.count), np.float32)
+    score = np.stack([np.full(template.count, 0.82), np.full(template.count, 0.8)]).astype(np.float32)
+    color = np.random.default_rng(0).uniform(0.3, 0.7, (1, template.count, 3)).repeat(2, 0).astype(np.float32)
+    ranks = part_ranks(template, trust, score, color, np.zeros((2, 52), np.float32), np.array([True, False]))
     assert ranks[HEAD_FRONT][0] == 1
     assert all(rank[0] == 0 for part, rank in ranks.items() if part // 2 != HEAD_FRONT // 2)

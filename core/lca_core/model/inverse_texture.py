@@ -24,7 +24,7 @@ from lca_core.model.raster import depth_buffer, sample_bilinear, visible
 from lca_core.model.references import References, Source
 from lca_core.model.surface import BodyPoints, PosedTexels
 from lca_core.model.template import Template
-from lca_core.model.view_choice import HEAD_FRONT, hand_trust, part_ranks, rank_bias
+from lca_core.model.view_choice import HEAD_FRONT, hand_before_face, hand_trust, part_ranks, rank_bias
 
 UV_LAYOUT = "features,color3,hit1,position3,normal3,cosine1,variance1,fill3"
 SHARPNESS = 14.0
@@ -136,6 +136,7 @@ def sample_points(
     trust = np.zeros((n, t), np.float32)
     cosine = np.zeros((n, t), np.float32)
     color = np.zeros((n, t, 3), np.float32)
+    covered = np.zeros(n, bool)
     keep = np.nonzero(refs.view_valid[person].cpu().numpy())[0]
     posed = points.posed(
         refs.betas[person],
@@ -152,6 +153,7 @@ def sample_points(
         crop_k = refs.Ks[person, view].cpu().numpy().astype(np.float64)
         viewmat = refs.viewmats[person, view].cpu().numpy().astype(np.float64)
         seen = look(points, texels, source, viewmat, crop_k, side, depth_size, margin)
+        covered[view] = hand_before_face(points, texels.vertices @ viewmat[:3, :3].T + viewmat[:3, 3])
         grid[view], color[view] = seen.grid, seen.color
         score[view], trust[view], cosine[view] = seen.score, seen.trust, seen.cosine
         if guard is not None:
@@ -162,7 +164,8 @@ def sample_points(
     head_ranks = np.zeros(n, np.int64)
     if by_part:
         trust *= hand_trust(points, trust, color)
-        ranks = part_ranks(points, trust, score, color, refs.expression[person].cpu().numpy())
+        expression = refs.expression[person].cpu().numpy()
+        ranks = part_ranks(points, trust, score, color, expression, covered)
         score += rank_bias(points, ranks)
         head_ranks = ranks.get(HEAD_FRONT, head_ranks)
     seen_any = trust > 0

@@ -18,6 +18,9 @@ well."""
 HUE_NEAR, HUE_FAR = 0.04, 0.085
 """Distance in (r, g, b) / sum within and beyond which a texel has the hue of the hands or not."""
 BARE_SHARE = 0.2
+COVERED_M, COVERED = 0.13, 0.25
+"""Distance from the middle of the head within which a hand in front of it covers the face, and what such a
+view of the face is worth: the hand's fit is too rough to tell its pixels from the mouth's."""
 BLINKS = (ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"])
 MOUTH = (ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthFunnel"], ARKIT_INDEX["mouthPucker"])
 
@@ -59,12 +62,14 @@ def part_ranks(
     score: NDArray[np.float32],
     color: NDArray[np.float32],
     expression: NDArray[np.float32],
+    covered: NDArray[np.bool_] | None = None,
 ) -> dict[int, NDArray[np.int64]]:
     """Which view is best for which part.
 
     Args:
         trust, score: [N,T] of the inverse texture map; score is -inf where a view is void.
-        color: [N,T,3] sRGB 0-1. expression: [N,52] ARKit of each view.
+        color: [N,T,3] sRGB 0-1. expression: [N,52] ARKit of each view. covered: [N] views with a hand before
+        the face.
 
     Returns:
         rank [N] of the views, 0 = best, for each part number of :func:`texel_parts`.
@@ -85,8 +90,21 @@ def part_ranks(
         quality = quality * sharp / max(float(sharp.max()), 1e-6)
         if part // 2 == HEAD_FRONT // 2:
             quality = quality * np.clip(calm, 0.2, 1.0)
+            quality = quality if covered is None else np.where(covered, COVERED * quality, quality)
         ranks[int(part)] = np.argsort(np.argsort(-quality, kind="stable"), kind="stable")
     return ranks
+
+
+def hand_before_face(template: BodyPoints, mesh: NDArray[np.floating]) -> bool:
+    """Whether a forearm or hand of the posed body may cover the face; mesh [V,3] in the camera's space, m.
+
+    Depth does not count: from one camera a hand at the mouth may well be fitted behind the head.
+    """
+    head, arms = mesh[template.head_vertices].mean(0), mesh[np.unique(template.arm_faces)]
+    if not len(arms) or head[2] <= 0:
+        return False
+    seen = arms[:, :2] * (head[2] / np.maximum(arms[:, 2:], 0.05))
+    return bool((np.hypot(*(seen - head[:2]).T) < COVERED_M).any())
 
 
 def hand_trust(
