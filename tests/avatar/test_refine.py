@@ -18,7 +18,7 @@ from lca_core.avatar.animate import Animator
 from lca_core.avatar.create import CreateOptions
 from lca_core.avatar.descent import SteadyAdam
 from lca_core.avatar.fitting import Change, FittedAvatar, Photo
-from lca_core.avatar.nodes import Cage, farthest, one_per_cell
+from lca_core.avatar.nodes import Cage, one_per_cell
 from lca_core.avatar.pictures import STANDING, body_view
 from lca_core.avatar.refine import (
     CAUTION,
@@ -29,6 +29,7 @@ from lca_core.avatar.refine import (
     refine,
 )
 from lca_core.avatar.shape_fit import apply_change
+from lca_core.body.points import farthest_points
 
 HEIGHT = 200
 
@@ -142,7 +143,7 @@ def test_impossible_times_are_refused(seconds: float) -> None:
 
 def test_a_cage_carries_constants_exactly_and_its_gradient_is_its_transpose() -> None:
     points = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
-    for nodes in (farthest(points, 40), one_per_cell(points, 0.5)):
+    for nodes in (farthest_points(points, 40), one_per_cell(points, 0.5)):
         cage = Cage(points, nodes)
         values = torch.ones(len(nodes), 2, requires_grad=True)
         out = cage(values)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lca_core.model.references import References, prepare_references
 from lca_core.model.template import Template
 
 # The test tree has no packages (import mode "importlib"): load the sibling by path, once.
@@ -65,6 +66,14 @@ def render(paint, K: np.ndarray, viewmat: np.ndarray, size: int) -> tuple[np.nda
     v = np.arcsin(np.clip(unit[..., 1], -1, 1)) / np.pi + 0.5
     image = np.where(hit[..., None], paint(u, v), 0.2)
     return (image * 255 + 0.5).astype(np.uint8), (hit * 255).astype(np.uint8)
+
+
+def references(pictures, ks: np.ndarray, viewmats: np.ndarray, config, body: Template) -> References:
+    """References of the rest ellipsoid: ``pictures`` are (image, mask) of each camera."""
+    n = len(pictures)
+    still = [np.zeros(shape) for shape in ((n, 55, 3), (n, 3), (n, 52), (n, 2, 2), (50,))]
+    images, masks = (list(part) for part in zip(*pictures, strict=True))
+    return prepare_references(images, masks, ks, viewmats, *still, config, body)
 
 
 def smooth_paint(u: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -15,7 +15,6 @@ from lca_core.model.checkpoint import load_model, save_weights, weights_path
 from lca_core.model.config import PRESETS
 from lca_core.model.density import plan
 from lca_core.model.network import LCAModel
-from lca_core.model.references import prepare_references
 from lca_core.model.skinning import COARSE_OF_JOINT, residual_weights
 from lca_core.model.template import Template
 
@@ -25,10 +24,7 @@ TINY = PRESETS["tiny"]
 def person(scenes, template, config, views: int = 4, size: int = 128):
     ks, viewmats = scenes.cameras(views, size)
     pictures = [scenes.render(scenes.smooth_paint, ks[i], viewmats[i], size) for i in range(views)]
-    zeros = [np.zeros(s) for s in ((views, 55, 3), (views, 3), (views, 52), (views, 2, 2), (50,))]
-    return prepare_references(
-        [p[0] for p in pictures], [p[1] for p in pictures], ks, viewmats, *zeros, config, template
-    )
+    return scenes.references(pictures, ks, viewmats, config, template)
 
 
 @pytest.fixture(scope="module")

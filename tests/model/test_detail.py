@@ -8,7 +8,6 @@ import pytest
 from lca_core.model.config import PRESETS
 from lca_core.model.density import FINEST, plan
 from lca_core.model.detail import detailed, parents
-from lca_core.model.references import prepare_references
 
 TINY = PRESETS["tiny"]
 SIZE = 64
@@ -26,11 +25,7 @@ def scene(scenes):
     template = scenes.template(TINY.uv_size)
     ks, viewmats = scenes.cameras(4, 256)
     pictures = [scenes.render(checked, ks[i], viewmats[i], 256) for i in range(4)]
-    zeros = [np.zeros(s) for s in ((4, 55, 3), (4, 3), (4, 52), (4, 2, 2), (50,))]
-    refs = prepare_references(
-        [p[0] for p in pictures], [p[1] for p in pictures], ks, viewmats, *zeros, TINY, template
-    )
-    return template, refs
+    return template, scenes.references(pictures, ks, viewmats, TINY, template)
 
 
 def made(scene, budget: int):

@@ -20,20 +20,7 @@ def painted(scenes, views: int, size: int = 192, paint=None, first: float = 0.0)
     ks, viewmats = scenes.cameras(views, size, first=first)
     pictures = [scenes.render(paint, ks[i], viewmats[i], size) for i in range(views)]
     template = scenes.template(CONFIG.uv_size)
-    refs = prepare_references(
-        [p[0] for p in pictures],
-        [p[1] for p in pictures],
-        ks,
-        viewmats,
-        np.zeros((views, 55, 3)),
-        np.zeros((views, 3)),
-        np.zeros((views, 52)),
-        np.zeros((views, 2, 2)),
-        np.zeros(50),
-        CONFIG,
-        template,
-    )
-    return template, refs
+    return template, scenes.references(pictures, ks, viewmats, CONFIG, template)
 
 
 def truth(scenes, template) -> torch.Tensor:

@@ -12,7 +12,6 @@ from lca_core.body.names import JOINT_INDEX
 from lca_core.model.assemble import canonical_gaussians
 from lca_core.model.config import PRESETS
 from lca_core.model.network import LCAModel
-from lca_core.model.references import prepare_references
 from lca_core.model.silhouette import (
     INSET_M,
     INWARD_M,
@@ -35,20 +34,7 @@ def worn(scenes, views: int, scale: float, size: int = 256):
     seen[:, :3, 3] /= scale
     pictures = [scenes.render(scenes.smooth_paint, ks[i], seen[i], size) for i in range(views)]
     template = scenes.template(CONFIG.uv_size)
-    refs = prepare_references(
-        [p[0] for p in pictures],
-        [p[1] for p in pictures],
-        ks,
-        viewmats,
-        np.zeros((views, 55, 3)),
-        np.zeros((views, 3)),
-        np.zeros((views, 52)),
-        np.zeros((views, 2, 2)),
-        np.zeros(50),
-        CONFIG,
-        template,
-    )
-    return template, refs
+    return template, scenes.references(pictures, ks, viewmats, CONFIG, template)
 
 
 def thickness(template, scale: float) -> np.ndarray:

@@ -84,20 +84,6 @@ class Cage:
         return (self.strength * gap).mean()
 
 
-def farthest(points: NDArray[np.floating], count: int) -> NDArray[np.int64]:
-    """``count`` indices of points spread evenly, the first one fixed: farthest-point sampling on a thinned
-    set."""
-    step = max(1, len(points) // (24 * count))
-    pool = np.arange(0, len(points), step)
-    at = np.ascontiguousarray(points[pool], np.float32)
-    chosen = np.zeros(min(count, len(pool)), np.int64)
-    distance = np.full(len(pool), np.inf, np.float32)
-    for k in range(1, len(chosen)):
-        distance = np.minimum(distance, np.square(at - at[chosen[k - 1]]).sum(1))
-        chosen[k] = int(distance.argmax())
-    return pool[chosen]
-
-
 def one_per_cell(points: NDArray[np.floating], size: float) -> NDArray[np.int64]:
     """The first point in every cube of ``size`` metres that holds any: indices, in order."""
     cell = np.floor(np.asarray(points) / size).astype(np.int64)

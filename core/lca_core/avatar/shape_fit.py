@@ -17,7 +17,8 @@ from lca_core.avatar.align import RATES, groups, prior
 from lca_core.avatar.avatar import Avatar
 from lca_core.avatar.descent import SteadyAdam
 from lca_core.avatar.fitting import Change, FittedAvatar, Photo, Placement, placed
-from lca_core.avatar.nodes import Cage, farthest, one_per_cell
+from lca_core.avatar.nodes import Cage, one_per_cell
+from lca_core.body.points import farthest_points
 from lca_core.splat.harmonics import C0
 
 LEARNING = {"node_means": 0.001, "node_scales": 0.01, "node_logits": 0.04, "node_colors": 0.004,
@@ -102,7 +103,7 @@ class ShapeFit:
     def __init__(self, avatar: Avatar, photos: list[Photo], options: FitOptions) -> None:
         self.options = options
         points = np.asarray(avatar.canonical.means, np.float32)
-        cage = Cage(points, farthest(points, min(options.nodes, len(points))))
+        cage = Cage(points, farthest_points(points, min(options.nodes, len(points))))
         patches = Cage(points, one_per_cell(points, PATCH))
         fitted = FittedAvatar(avatar, [p.scaled(options.height) for p in photos])
         # Not in smaller pictures: there every Gaussian is blurred wider, and the fit slims the person for it.

@@ -161,3 +161,18 @@ def _cover(
                         bary[i, 2] = min(max(v, 0.0), 1.0)
                 i += 1
     return face, bary
+
+
+def farthest_points(points: NDArray[np.floating], count: int) -> NDArray[np.int64]:
+    """Indices of ``count`` of the points [P,3] spread evenly, the first one fixed.
+
+    Farthest-point sampling on a thinned set of some 24 points for each chosen.
+    """
+    pool = np.arange(0, len(points), max(1, len(points) // (24 * count)))
+    at = np.ascontiguousarray(points[pool], np.float32)
+    chosen = np.zeros(min(count, len(pool)), np.int64)
+    distance = np.full(len(pool), np.inf, np.float32)
+    for k in range(1, len(chosen)):
+        distance = np.minimum(distance, np.square(at - at[chosen[k - 1]]).sum(1))
+        chosen[k] = int(distance.argmax())
+    return pool[chosen]

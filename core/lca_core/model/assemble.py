@@ -135,18 +135,18 @@ def canonical_gaussians(
                 "the frames.",
                 reason="BODY_NOT_VISIBLE",
             )
-        skirt = loose and find_skirt(plan(coarse, texture_size), refs) is not None
+        skirt = find_skirt(plan(coarse, texture_size), refs) if loose else None
         identity = model.encode(refs, views)
         maps = model.canonical(identity)
         if outline:
-            reach_outline(coarse, refs, maps, skirt)
+            reach_outline(coarse, refs, maps, skirt is not None)
         if passes > 1:
             tell(0.4, "second pass on the dressed surface")
             visible = (maps.opacity > 0.5) * coarse.carries_map
             identity = model.encode(refs, sample_views(coarse, refs, maps.offset * visible, by_part=True))
             maps = model.canonical(identity)
             if outline:
-                reach_outline(coarse, refs, maps, skirt)
+                reach_outline(coarse, refs, maps, skirt is not None)
         tell(0.7, "copying colour at full resolution")
         worn_offset = (maps.offset * (maps.opacity > 0.5))[0].float().cpu().numpy()
         samples = detailed(coarse, refs, worn_offset, texture_size, detail)
@@ -155,7 +155,7 @@ def canonical_gaussians(
         solid = (at.offset * (at.opacity > 0.5)).numpy()
         shoes = put_on(samples, refs, coarse, views, solid)
         places = samples if shoes is None else shoes.samples
-        worn = dress(places, refs) if loose else None
+        worn = None if skirt is None else dress(places, refs, skirt)
         places = places if worn is None else worn.samples
         seen = sample_points(places, refs, 0, solid, depth_size=384, by_part=True, guard=guard)
         colors, blend = blend_colors(at, seen, samples, texture_size)

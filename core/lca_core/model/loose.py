@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from lca.errors import InvalidInputError
 from lca_core.body.names import JOINT_INDEX, NUM_JOINTS
+from lca_core.body.points import farthest_points
 
 JOINTS = ("pelvis", "left_hip", "right_hip", "left_knee", "right_knee")
 INDEX = tuple(JOINT_INDEX[n] for n in JOINTS)
@@ -159,7 +160,7 @@ def node_weights(
     if not len(points):
         return np.zeros((0, NUM_JOINTS), np.float32)
     points = np.asarray(points, np.float32)
-    chosen = _farthest(points, NODES)
+    chosen = farthest_points(points, NODES)
     at = points[chosen]
     # Nodes carry the deformer alone; the body's weights come in per point.
     net = net or load_deformer()
@@ -177,15 +178,3 @@ def node_weights(
     keep = pinned_share(points[:, 1], waist, hem)[:, None].astype(np.float32)
     out = keep * weights + (1 - keep) * full
     return np.asarray(out / out.sum(1, keepdims=True), np.float32)
-
-
-def _farthest(points: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Indices of ``count`` points spread evenly, the first one fixed."""
-    pool = np.arange(0, len(points), max(1, len(points) // (24 * count)))
-    at = points[pool]
-    chosen = np.zeros(min(count, len(pool)), np.int64)
-    distance = np.full(len(pool), np.inf, np.float32)
-    for k in range(1, len(chosen)):
-        distance = np.minimum(distance, np.square(at - at[chosen[k - 1]]).sum(1))
-        chosen[k] = int(distance.argmax())
-    return pool[chosen]

@@ -80,8 +80,7 @@ def barefoot(template: Template, views: TexelViews) -> bool:
     """Whether the feet have the colour of the hands and the face; unseen feet are taken to be shod."""
     color, hit = template.gather(views.color)[0].numpy(), template.gather(views.hit)[0, :, 0].numpy()
     weights, normal = template.weights, template.rest_normals()
-    face = np.zeros(template.count, bool)
-    face[template._head_texels().numpy() & (normal[:, 2] > 0.6)] = True
+    face = template._head_texels().numpy() & (normal[:, 2] > 0.6)
     skin = (face | (weights[:, _HANDS].sum(1) > 0.5)) & (hit > SEEN)
     feet = (weights[:, [j for foot in _FEET for j in foot]].sum(1) > 0.8) & (hit > SEEN)
     if skin.sum() < FEWEST or feet.sum() < FEWEST:

@@ -411,11 +411,8 @@ class Dressing:
         return replace(self, points=points, weights=self.weights[stay])
 
 
-def dress(samples: Samples, refs: References) -> Dressing | None:
-    """Find a skirt in the references (B = 1) and lay samples and body vertices on it; None when tight."""
-    skirt = find_skirt(samples, refs)
-    if skirt is None:
-        return None
+def dress(samples: Samples, refs: References, skirt: Skirt) -> Dressing:
+    """Samples and body vertices of the person of ``refs`` (B = 1) laid on the ``skirt`` that was found."""
     betas = refs.betas[0].detach().cpu().float()
     surface = samples._rest(betas)[0].numpy()
     vertices = array(samples.body.rest(betas[None], None)[0]).reshape(-1, 3)
