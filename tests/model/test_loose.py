@@ -45,10 +45,15 @@ def test_only_masks_that_fill_the_gap_make_a_skirt(body: tuple[np.ndarray, ...])
     found = skirt.decide(evidence(24), joints)
     assert found is not None and found.hem == pytest.approx(24 / (LEVELS - 1))
     assert skirt.decide(evidence(0), joints) is None, "trousers"
-    almost = evidence(14)
-    almost.cloth[:, 11:15] *= 0.8
-    assert skirt.decide(almost, joints) is None, "wide shorts: surely closed to mid-thigh only"
-    assert skirt.decide(evidence(14), joints) is not None, "a short skirt"
+    short = skirt.decide(evidence(11, wide=0.2), joints)
+    assert short is not None and short.hem == pytest.approx(11 / (LEVELS - 1))
+    notched = evidence(11, wide=0.2)
+    notched.cloth[:, 12:15] = notched.gap[:, 12:15] * (0.7, 0.5, 0.3)
+    assert skirt.decide(notched, joints) is None, "wide shorts: a notch that widens, not a hem"
+    one = evidence(11, wide=0.2)
+    one.cloth[0] = notched.cloth[0]
+    assert skirt.decide(one, joints) is None, "a view in four disagrees"
+    assert skirt.decide(evidence(6, wide=0.3), joints) is None, "ends on the hips"
     assert skirt.decide(evidence(24, views=1), joints) is None, "one view proves nothing"
     assert skirt.decide(evidence(24, wide=0.0), joints) is None, "a closed gap without a wider outline"
     nothing = replace(evidence(24), gap=np.zeros((4, LEVELS)))

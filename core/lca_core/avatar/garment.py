@@ -1,7 +1,7 @@
 """What a loose garment changes in a finished avatar besides its Gaussians: correctives and proxy mesh.
 
-In: a :class:`~lca_core.model.skirt.Dressing` (None for tight clothes, which changes nothing). The weights end
-as the same four snapped influences as all others, so every client and exporter uses them without knowing.
+In: a :class:`~lca_core.model.dressing.Dressing` (None for tight clothes, which changes nothing). The weights
+end as the same four snapped influences as all others, so every client and exporter uses them without knowing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from lca_core.avatar.avatar import Correctives, Proxy
 from lca_core.avatar.proxy import vertex_normals
 from lca_core.avatar.skinning import snap_weights
-from lca_core.model.skirt import Dressing
+from lca_core.model.dressing import Dressing
 
 
 def still(correctives: Correctives, loose: Dressing) -> None:

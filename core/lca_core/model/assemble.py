@@ -22,6 +22,7 @@ from lca.errors import InvalidInputError, PreconditionError
 from lca_core.body.rotation import matrix_to_quaternion, quaternion_multiply
 from lca_core.model.density import Samples, plan
 from lca_core.model.detail import detailed
+from lca_core.model.dressing import Dressing, clean_hem, dress
 from lca_core.model.eyes import LUMA, EyeGuard, continue_skin, even_lids, lids, paint_eyes, skin_around_eyes
 from lca_core.model.inverse_texture import PointViews, sample_points, sample_views
 from lca_core.model.network import CanonicalMaps, LCAModel
@@ -30,7 +31,7 @@ from lca_core.model.resample import MapSampler
 from lca_core.model.shoes import put_on
 from lca_core.model.silhouette import reach_outline
 from lca_core.model.skinning import residual_weights
-from lca_core.model.skirt import Dressing, Wrapped, dress, find_skirt
+from lca_core.model.skirt import Wrapped, find_skirt
 from lca_core.model.strain import Strain
 
 TANGENTIAL = 0.70
@@ -162,6 +163,8 @@ def canonical_gaussians(
         colors, blend = _eyes(colors, blend, seen, samples, guard)
         tell(0.9, "placing Gaussians")
         position, frame, joints = samples._rest(refs.betas[0].detach().cpu().float())
+        if worn is not None:
+            colors = torch.from_numpy(clean_hem(worn, samples, position.numpy(), colors.numpy()))
         spacing = torch.from_numpy(samples.spacing(refs.betas[0].detach().cpu().float()))
         means, quats, scales = place(position, frame, spacing, at.offset, at.quat, at.log_scale)
         weights = residual_weights(torch.from_numpy(samples.weights), at.skin)

@@ -15,9 +15,10 @@ from scipy.spatial import ConvexHull
 
 from lca_core.body.names import JOINT_INDEX
 from lca_core.model.density import Samples
+from lca_core.model.dressing import DressedSamples
 from lca_core.model.inverse_texture import TexelViews
 from lca_core.model.references import References
-from lca_core.model.skirt import DressedSamples, Wrapped
+from lca_core.model.skirt import Wrapped
 from lca_core.model.surface import array
 from lca_core.model.template import Template
 

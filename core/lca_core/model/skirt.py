@@ -9,9 +9,7 @@ texels). People in trousers are left as they are, bit for bit.
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +17,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
 from lca_core.model.density import Samples
-from lca_core.model.loose import node_weights
 from lca_core.model.raster import depth_buffer
 from lca_core.model.references import References
-from lca_core.model.surface import PosedTexels, array
 
 LEVELS = 33
 LOWEST = 1.0
@@ -32,15 +28,19 @@ MIN_GAP_M = 0.05
 """A gap between the legs narrower than this says nothing: a mask's rim closes it."""
 MIN_VIEWS, FILLED, SURE = 2, 0.75, 0.9
 """Views that must show a gap, and the share of it that must be cloth."""
-SHORTEST = 0.36
-"""A garment that ends above this level hangs on the thighs and follows them well enough; wide shorts, whose
-legs touch, end there too."""
-WIDER_M = 0.02
-"""How much wider than the legs the mask must be above the hem."""
+SHORTEST, SHORT = 0.22, 0.40
+"""A garment that ends above the first level hangs on the hips. One that ends above the second may be wide
+shorts, whose legs touch: there views must have seen its hem."""
+WIDER_M = 0.02, 0.03
+"""How much wider than the legs the mask must be above the hem: of long and of short garments."""
+NOTCH_GAP_M, NOTCH, NOTCH_LEVELS, AGAINST = 0.08, (0.2, 0.85), 1, 0.2
+"""Below the hem of a skirt the gap between the legs is empty at once; between the legs of shorts a notch
+widens downwards. Width of a gap that tells them apart, shares of cloth that are neither, how many levels of
+those a hem may have, and the share of views that may disagree."""
 EASE_M = 0.012
 BLEND = (-0.02, 0.20)
 """Levels between which the body's own surface gives way to the tube."""
-_LEG = tuple(JOINT_INDEX[f"{s}_{n}"] for s in ("left", "right") for n in ("hip", "knee", "ankle", "foot"))
+LEGS = tuple(JOINT_INDEX[f"{s}_{n}"] for s in ("left", "right") for n in ("hip", "knee", "ankle", "foot"))
 _SIDES = (
     tuple(JOINT_INDEX[f"left_{n}"] for n in ("hip", "knee", "ankle")),
     tuple(JOINT_INDEX[f"right_{n}"] for n in ("hip", "knee", "ankle")),
@@ -141,7 +141,7 @@ def measure(samples: Samples, refs: References) -> tuple[Evidence, NDArray[np.fl
     arguments = (betas, refs.pose[0, keep], refs.transl[0, keep], refs.expression[0, keep])
     vertices, transforms, posed = samples._forward(betas.expand(len(keep), -1), *arguments[1:])
     weights = samples.vertex_weights
-    legs = weights[:, [0, *_LEG]].sum(1) > 0.5
+    legs = weights[:, [0, *LEGS]].sum(1) > 0.5
     arms = weights[:, list(_ARMS)].sum(1) > 0.5
     u = np.arange(-REACH_M, REACH_M + STEP_M / 2, STEP_M)
     rows: list[list[NDArray]] = []
@@ -217,7 +217,8 @@ def _row(mask: NDArray, body: NDArray, arm: NDArray, u: NDArray, turn: NDArray) 
 
 
 def decide(e: Evidence, joints: NDArray[np.float64]) -> Skirt | None:
-    """A skirt where most of the gap between the legs is cloth, from the crotch down to a common hem."""
+    """A skirt where most of the gap between the legs is cloth, from the crotch down to a common hem that
+    runs straight across."""
     open_, cloth = (
         np.where(e.gap >= MIN_GAP_M, e.gap, 0).sum(0),
         np.where(e.gap >= MIN_GAP_M, e.cloth, 0).sum(0),
@@ -230,23 +231,50 @@ def decide(e: Evidence, joints: NDArray[np.float64]) -> Skirt | None:
     first = int(np.flatnonzero(known)[0])
     below = np.flatnonzero((fill < FILLED) & (np.arange(LEVELS) >= first))
     last = int(below[0]) - 1 if len(below) else LEVELS - 1
-    hem = last / (LEVELS - 1) * LOWEST
-    if hem < SHORTEST or last <= first:
-        return None
-    below_crotch = slice(max(first, last - LEVELS // 4), last + 1)
-    if not np.nanmedian((e.width - e.body)[:, below_crotch]) >= WIDER_M:
+    if last / (LEVELS - 1) * LOWEST < SHORTEST or last <= first:
         return None
     # The last rim of a mask mixes hem and floor.
-    last = max(int(np.flatnonzero((fill >= SURE) & (np.arange(LEVELS) <= last)).max(initial=first)), first)
-    hem = last / (LEVELS - 1) * LOWEST
-    if hem < SHORTEST:
+    sure = max(int(np.flatnonzero((fill >= SURE) & (np.arange(LEVELS) <= last)).max(initial=first)), first)
+    hem = sure / (LEVELS - 1) * LOWEST
+    short = hem < SHORT
+    below_crotch = slice(max(first, last - LEVELS // 4), last + 1)
+    if not np.nanmedian((e.width - e.body)[:, below_crotch]) >= WIDER_M[short]:
         return None
-    half, centre = _axes(e, last)
-    used = slice(first, last + 1)
+    notched = _notches(e, last) > NOTCH_LEVELS
+    if hem < SHORTEST or (short and len(notched) < MIN_VIEWS):
+        return None
+    if len(notched) and notched.mean() > AGAINST:
+        return None
+    half, centre = _axes(e, sure)
+    used = slice(first, sure + 1)
     return Skirt(
         half, centre + joints[[_SIDES[0][0], _SIDES[1][0]]][:, [0, 2]].mean(0), hem, joints,
         float(cloth[used].sum() / max(open_[used].sum(), 1e-9)), int(views[used].max()),
     )  # fmt: skip
+
+
+def _notches(e: Evidence, last: int) -> NDArray[np.int64]:
+    """Over how many levels the gap between the legs opens, for each view that shows it opening near the level
+    ``last`` or above; ``LEVELS`` where it is open from the crotch."""
+    out = []
+    for gap, cloth in zip(e.gap, e.cloth, strict=True):
+        share = cloth / np.maximum(gap, 1e-9)
+        wide = gap >= NOTCH_GAP_M
+        opened = np.flatnonzero(wide & (share < SURE))
+        closed = np.flatnonzero((gap > 0) & (share >= SURE))
+        if not len(opened):
+            continue
+        top = int(opened[0])
+        if not len(closed) or closed[0] > top:
+            if top <= last:
+                out.append(LEVELS)
+            continue
+        # Legs thicker than the fit's leave a rest of "cloth" all the way down.
+        under = share[top + 3 : top + 10][wide[top + 3 : top + 10]]
+        rest = float(np.median(under)) if len(under) else 0.0
+        part = (share[top : top + 10] - rest)[wide[top : top + 10]] / max(1 - rest, 1e-6)
+        out.append(int(((part > NOTCH[0]) & (part < NOTCH[1])).sum()))
+    return np.array(out, np.int64)
 
 
 def _axes(e: Evidence, last: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -289,13 +317,15 @@ def wrap(skirt: Skirt, points: NDArray[np.floating], weights: NDArray[np.floatin
     joints = skirt.joints
     hip, ankle = _height(joints, 0), _height(joints, 1)
     level = (hip - points[:, 1]) / (hip - ankle)
-    lower = weights[:, [0, JOINT_INDEX["spine1"], *_LEG]].sum(1)
+    lower = weights[:, [0, JOINT_INDEX["spine1"], *LEGS]].sum(1)
     where = np.flatnonzero((level > BLEND[0]) & (level <= skirt.hem) & (lower > 0.5))
     x, s = points[where].astype(np.float64), level[where]
     side = np.where(
-        weights[where][:, list(_LEG[:4])].sum(1) >= weights[where][:, list(_LEG[4:])].sum(1), 1.0, -1.0
+        weights[where][:, list(LEGS[:4])].sum(1) >= weights[where][:, list(LEGS[4:])].sum(1),
+        1.0,
+        -1.0,
     )
-    near_middle = weights[where][:, list(_LEG)].sum(1) < 0.3
+    near_middle = weights[where][:, list(LEGS)].sum(1) < 0.3
     side = np.where(near_middle, np.where(x[:, 0] >= 0, 1.0, -1.0), side)
     axes = _legs(joints, joints)
     grid = np.linspace(0, LOWEST, LEVELS)
@@ -346,81 +376,4 @@ def wrap(skirt: Skirt, points: NDArray[np.floating], weights: NDArray[np.floatin
         means.astype(np.float32),
         frames.astype(np.float32),
         np.clip(wider, 1.0, 4.0).astype(np.float32),
-    )
-
-
-class DressedSamples(Samples):
-    """Samples whose leg points lie on a skirt and move with its weights, for looking colours up in photos.
-
-    Args:
-        skin: (P,55) weights of the wrapped samples. mesh, mesh_skin: the same for the body's vertices.
-    """
-
-    def __init__(
-        self, samples: Samples, wrapped: Wrapped, skin: NDArray, mesh: Wrapped, mesh_skin: NDArray
-    ) -> None:
-        self.__dict__.update(copy.copy(samples.__dict__))
-        self._under = samples
-        self._wrapped, self._skin, self._mesh, self._mesh_skin = wrapped, skin, mesh, mesh_skin
-
-    def posed(
-        self, betas: Any, pose: Any, transl: Any, expression: Any, offset: NDArray[np.floating] | None = None
-    ) -> list[PosedTexels]:
-        """As :meth:`BodyPoints.posed`, with the skirt in place of the legs."""
-        out = self._under.posed(betas, pose, transl, expression, offset)
-        transforms = self.transforms(betas, pose, transl, expression)
-        shifts = array(transl).astype(np.float32)
-        for texels, moved, shift in zip(out, transforms, shifts, strict=True):
-            blend = np.einsum("pj,jab->pab", self._skin, moved)
-            place = np.concatenate([self._wrapped.means, np.ones((len(blend), 1), np.float32)], 1)
-            texels.position[self._wrapped.where] = np.einsum("pab,pb->pa", blend, place)[:, :3] + shift
-            normal = np.einsum("pab,pb->pa", blend[:, :3, :3], self._wrapped.frames[:, :, 2])
-            texels.normal[self._wrapped.where] = normal / np.linalg.norm(normal, axis=1, keepdims=True)
-            blend = np.einsum("pj,jab->pab", self._mesh_skin, moved)
-            place = np.concatenate([self._mesh.means, np.ones((len(blend), 1), np.float32)], 1)
-            texels.vertices[self._mesh.where] = np.einsum("pab,pb->pa", blend, place)[:, :3] + shift
-        return out
-
-
-@dataclass(frozen=True)
-class Dressing:
-    """A skirt on one person: its points among the samples and among the body's vertices, with skin weights.
-
-    Attributes:
-        points, weights (P,55): of the samples. mesh, mesh_weights (Q,55): of the body's vertices.
-        samples: the samples, posed with the skirt.
-    """
-
-    skirt: Skirt
-    points: Wrapped
-    weights: NDArray[np.float32]
-    mesh: Wrapped
-    mesh_weights: NDArray[np.float32]
-    samples: Samples
-
-    def kept(self, keep: NDArray[np.bool_]) -> Dressing:
-        """The same when only the samples ``keep`` (N,) remain."""
-        of = np.cumsum(keep) - 1
-        stay = keep[self.points.where]
-        points = Wrapped(
-            of[self.points.where[stay]],
-            self.points.means[stay],
-            self.points.frames[stay],
-            self.points.wider[stay],
-        )
-        return replace(self, points=points, weights=self.weights[stay])
-
-
-def dress(samples: Samples, refs: References, skirt: Skirt) -> Dressing:
-    """Samples and body vertices of the person of ``refs`` (B = 1) laid on the ``skirt`` that was found."""
-    betas = refs.betas[0].detach().cpu().float()
-    surface = samples._rest(betas)[0].numpy()
-    vertices = array(samples.body.rest(betas[None], None)[0]).reshape(-1, 3)
-    points, mesh = wrap(skirt, surface, samples.weights), wrap(skirt, vertices, samples.vertex_weights)
-    skin = [
-        node_weights(p.means, w[p.where], skirt.joints, skirt.top_y, skirt.hem_y)
-        for p, w in ((points, samples.weights), (mesh, samples.vertex_weights))
-    ]
-    return Dressing(
-        skirt, points, skin[0], mesh, skin[1], DressedSamples(samples, points, skin[0], mesh, skin[1])
     )
