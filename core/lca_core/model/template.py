@@ -20,10 +20,10 @@ from lca.errors import InvalidInputError
 from lca_core.body.atlas import UvAtlas
 from lca_core.body.model import BodyModel
 from lca_core.body.names import JOINT_INDEX
+from lca_core.body.points import farthest_points
 from lca_core.body.points import locate as locate_on_body
+from lca_core.model.fill import ANCHORS, ColorPrior, Spread, fill, load_prior
 from lca_core.model.surface import BodyPoints, LocatedPoints, TemplateBody, array
-
-FILL_ANCHORS = 512
 
 Locate = Callable[[NDArray[np.int64], NDArray[np.int64], int], LocatedPoints]
 """Texels of a grid of any size -> points of the body: rows (N,), columns (N,), size."""
@@ -71,6 +71,9 @@ class Template(BodyPoints):
     Attributes:
         size: U. rows, cols: [T] int64 grid indices of the texels. carries: [U,U] bool.
         locate: finds single texels of finer grids; None where that is not supported.
+
+    Args:
+        fitted: body and atlas are the shipped ones, for which colours have been learned (``fill``).
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Template(BodyPoints):
         atlas: TemplateAtlas,
         build: Callable[[int], TemplateAtlas] | None = None,
         locate: Locate | None = None,
+        fitted: bool = False,
     ) -> None:
         mask, cavity = array(atlas.mask).astype(bool), array(atlas.cavity).astype(bool)
         self.atlas = atlas
@@ -95,8 +99,9 @@ class Template(BodyPoints):
         self._flat = torch.from_numpy(self.rows * self.size + self.cols)
         self._sizes: dict[int, Template] = {}
         self._spacing: NDArray[np.float32] | None = None
-        self._kernel: Tensor | None = None
-        self._nearest: Tensor | None = None
+        self._fitted = fitted
+        self._prior: ColorPrior | None = None
+        self._spread: Spread | None = None
 
     @staticmethod
     def load(size: int) -> Template:
@@ -110,7 +115,7 @@ class Template(BodyPoints):
         if self._build is None:
             raise InvalidInputError("This template was made for one grid size only.")
         if size not in self._sizes:
-            self._sizes[size] = Template(self.body, self._build(size), self._build, self.locate)
+            self._sizes[size] = Template(self.body, self._build(size), self._build, self.locate, self._fitted)
         return self._sizes[size]
 
     def gather(self, maps: Tensor) -> Tensor:
@@ -156,7 +161,9 @@ class Template(BodyPoints):
             step = torch.roll(position, -1, axis) - position
             same = (torch.roll(self.island, -1, axis) == self.island).to(position)
             both = carries * torch.roll(carries, -1, axis) * same
-            length = torch.where(both > 0, step.norm(dim=1, keepdim=True), torch.full_like(both, far))
+            length = torch.where(
+                both > 0, step.square().sum(1, keepdim=True).sqrt(), torch.full_like(both, far)
+            )
             out.append(torch.minimum(length, torch.roll(length, 1, axis)))
         width, height = out
         # A texel without neighbour on one axis takes the other axis; a lonely texel a typical 5 mm.
@@ -183,58 +190,23 @@ class Template(BodyPoints):
         return self._spacing
 
     def fill(self, color: Tensor, hit: Tensor) -> Tensor:
-        """A guess for every texel from the seen ones: color [B,3,U,U] 0-1, hit [B,1,U,U] -> [B,3,U,U].
+        """A guess for every texel from the seen ones (``fill``): color [B,3,U,U] 0-1, hit [B,1,U,U] ->
+        [B,3,U,U].
 
-        Near seen texels count most, then the mirror image of the body, then everything: no learning, used
-        as the
-        start of the predicted colour and as the stronger of the two baselines in the model card.
+        The start of the predicted colour and the stronger of the two baselines in the model card.
         """
-        kernel, nearest = self._fill_tables()
-        kernel, nearest = kernel.to(color.device), nearest.to(color.device)
-        h = self.gather(hit)
-        packed = torch.cat([self.gather(color) * h, h], 2)
-        anchors = packed.new_zeros(packed.shape[0], FILL_ANCHORS, 4).index_add_(1, nearest, packed)
-        spread = kernel @ anchors
-        values = spread[..., :3] / spread[..., 3:].clamp(min=1e-12)
-        values = torch.where(spread[..., 3:] > 1e-12, values, torch.full_like(values, 0.5))
-        return self.scatter(values)
-
-    def _fill_tables(self) -> tuple[Tensor, Tensor]:
-        if self._kernel is None or self._nearest is None:
+        if self._spread is None:
             points = self._rest(torch.zeros(50))[0].double()
-            chosen = torch.zeros(FILL_ANCHORS, dtype=torch.long)
-            distance = (points - points[0]).square().sum(1)
-            for i in range(1, FILL_ANCHORS):
-                chosen[i] = distance.argmax()
-                distance = torch.minimum(distance, (points - points[chosen[i]]).square().sum(1))
-            self._nearest = torch.cdist(points, points[chosen]).argmin(1)
-            self._kernel = fill_kernel(points, points[chosen], self._head_texels()).float()
-        return self._kernel, self._nearest
+            anchors = farthest_points(points.numpy(), ANCHORS)
+            self._spread = Spread.build(points, points[torch.from_numpy(anchors)])
+            if self._fitted:
+                rows, cols = torch.from_numpy(self.rows), torch.from_numpy(self.cols)
+                self._prior = load_prior(rows, cols, self.size, self._head_texels())
+        return self.scatter(fill(self.gather(color), self.gather(hit), self._prior, self._spread))
 
     def _head_texels(self) -> Tensor:
         head = [JOINT_INDEX[n] for n in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf")]
         return torch.from_numpy(self.weights[:, head].sum(1) > 0.5)
-
-
-def fill_kernel(points: Tensor, anchors: Tensor, head: Tensor) -> Tensor:
-    """How much each anchor [A,3] tells about the colour at each point [T,3] of the rest body, [T,A].
-
-    Near neighbours first, then the mirror image, then what lies in front or behind at the same place: clothes
-    end at the same height all round. The head is left out of that rule: its back is hair, its front a face.
-    """
-    mirror = torch.tensor([-1.0, 1.0, 1.0], dtype=points.dtype)
-
-    def bump(sigma: float, mirrored: bool = False, depth: float = 1.0, side: float = 1.0) -> Tensor:
-        scale = torch.tensor([side, 1.0, depth], dtype=points.dtype)
-        source = anchors * mirror if mirrored else anchors
-        return torch.exp(-torch.cdist(points * scale, source * scale).square() / (2 * sigma * sigma))
-
-    near = bump(0.03)
-    across = 0.1 * (bump(0.03, depth=0.25) + 0.5 * bump(0.03, mirrored=True, depth=0.25))
-    around = 1e-3 * bump(0.08, depth=0.25) + 1e-5 * bump(0.06, depth=0.25, side=0.25)
-    body = near + 0.3 * bump(0.03, mirrored=True) + across + around + 1e-7 * bump(0.4)
-    skull = near + 0.5 * bump(0.03, mirrored=True) + 0.01 * bump(0.06) + 1e-3 * bump(0.1) + 1e-5 * bump(0.2)
-    return torch.where(head[:, None], skull, body) + 1e-9
 
 
 @lru_cache(maxsize=4)
@@ -247,7 +219,7 @@ def _load(size: int) -> Template:
     def locate(rows: NDArray[np.int64], cols: NDArray[np.int64], grid: int) -> LocatedPoints:
         return locate_on_body(body, rows, cols, grid)
 
-    return Template(body, build(size), build, locate)
+    return Template(body, build(size), build, locate, fitted=True)
 
 
 @lru_cache(maxsize=1)

@@ -329,7 +329,7 @@ def make_batch(parts: Sequence[Batch]) -> Batch:
 
 
 VIEW_COUNTS = (1, 2, 3, 4, 6)
-VIEW_CHANCES = (0.2, 0.27, 0.25, 0.23, 0.05)
+VIEW_CHANCES = (0.36, 0.22, 0.17, 0.21, 0.04)
 
 
 def draw_batch(

@@ -1,4 +1,5 @@
-"""Stage A: L1 between predicted UV maps and baked ground truth. No rasteriser is involved.
+"""Stage A: predicted UV maps against baked ground truth, without a rasteriser. L1, but guessed colours
+squared: of what no picture shows the mean is the best guess.
 
 Colour targets carry the reference light because copied pixels do; albedo is a separate output. Each term
 is a mean
@@ -24,6 +25,7 @@ class StageAWeights:
 
     color: float = 1.0
     predicted: float = 0.5
+    guessed: float = 8.0
     albedo: float = 0.5
     offset: float = 30.0
     opacity: float = 0.3
@@ -59,10 +61,11 @@ def stage_a(
     carries = model.template.carries_map.to(t.surface).expand_as(t.surface)
     code = model.expression_map(t.drive_expression)
     correction = model.correct_code(identity, t.drive_pose, code, t.drive_gaze, t.drive_template)
-    unseen = t.surface * (1 - identity.hit.clamp(0, 1)) if identity.hit is not None else t.surface
+    seen = t.surface * (identity.hit.clamp(0, 1) if identity.hit is not None else 0)
     terms = {
-        "color": masked_mean((maps.color - t.color).abs(), t.surface),
-        "predicted": masked_mean((maps.predicted - t.color).abs(), t.surface + unseen),
+        "color": masked_mean((maps.color - t.color).abs(), seen),
+        "predicted": masked_mean((maps.predicted - t.color).abs(), seen),
+        "guessed": masked_mean((maps.predicted - t.color).square(), t.surface - seen),
         "albedo": masked_mean((maps.albedo - t.albedo).abs(), t.surface),
         "offset": masked_mean((maps.offset - t.offset).abs(), t.surface),
         "opacity": masked_mean(F.binary_cross_entropy(maps.opacity, t.surface, reduction="none"), carries),
