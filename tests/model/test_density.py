@@ -100,7 +100,7 @@ def test_maps_are_read_as_if_up_sampled(template: Template, samples: Samples) ->
     read = MapSampler(template, samples)
     ours = read(maps)
     full = resize_valid(maps, template.carries_map, 256)[0]
-    body = np.nonzero(samples.step == 16)[0]
+    body = np.nonzero((samples.step == 16) & ~samples.inside)[0]
     theirs = full[:, samples.rows[body] // 16, samples.cols[body] // 16].T
     error = (ours[body] - theirs).abs()
     assert float(error.mean()) < 0.01 * float(maps.std())

@@ -25,6 +25,7 @@ from lca_core.model.detail import detailed
 from lca_core.model.dressing import Dressing, clean_hem, dress
 from lca_core.model.eyes import LUMA, EyeGuard, continue_skin, even_lids, lids, paint_eyes, skin_around_eyes
 from lca_core.model.inverse_texture import PointViews, sample_points, sample_views
+from lca_core.model.mouth import paint_mouth
 from lca_core.model.network import CanonicalMaps, LCAModel
 from lca_core.model.references import References
 from lca_core.model.resample import MapSampler
@@ -41,7 +42,7 @@ THICKNESS = 0.30
 MIN_OPACITY = 0.08
 SEEN = 0.05
 """Trust above which a Gaussian counts as seen."""
-EYE_OPACITY = 0.98
+BARE_OPACITY = 0.98
 CLOTH_OPACITY = 0.98
 BROW = 0.6
 """Brightness over that of the skin around the eyes below which a place is hair and is not continued."""
@@ -238,11 +239,11 @@ def at_samples(maps: CanonicalMaps, read: Callable[[Tensor], Tensor], samples: S
         skin=read(maps.skin),
     )
     # Eyeballs are rigid: a few texels of a map that also holds lids have nothing to say about them.
-    eyes = torch.from_numpy(samples.eyes)[:, None]
+    bare = torch.from_numpy(samples.bare)[:, None]
     unit = torch.tensor([1.0, 0, 0, 0])
-    at.offset, at.log_scale, at.skin = (x.masked_fill(eyes, 0) for x in (at.offset, at.log_scale, at.skin))
-    at.quat = torch.where(eyes, unit, at.quat)
-    at.opacity = at.opacity.masked_fill(eyes, EYE_OPACITY)
+    at.offset, at.log_scale, at.skin = (x.masked_fill(bare, 0) for x in (at.offset, at.log_scale, at.skin))
+    at.quat = torch.where(bare, unit, at.quat)
+    at.opacity = at.opacity.masked_fill(bare, BARE_OPACITY)
     return at
 
 
@@ -255,7 +256,7 @@ def blend_colors(at: AtSamples, seen: PointViews, samples: Samples, size: int) -
     # Beside seen places the predicted colour is pulled towards them, which hides the seam of the blend.
     cell = torch.from_numpy(samples.rows * size // samples.size * size + samples.cols * size // samples.size)
     residual = torch.cat([(copied - at.predicted) * trusted, trusted, torch.ones_like(trusted)], 1)
-    residual[torch.from_numpy(samples.eyes)] = 0
+    residual[torch.from_numpy(samples.bare)] = 0
     total = torch.zeros(size * size, 5).index_add_(0, cell, residual)
     spread = (total[:, :4] / total[:, 4:].clamp(min=1)).T.view(1, 4, size, size)
     for _ in range(3):
@@ -289,6 +290,8 @@ def _eyes(
     out = even_lids(samples, out, around)
     skin = np.median(out[known if len(known) else np.nonzero(around)[0]], 0)
     found = guard.colors(seen.head_ranks, skin)
+    out = paint_mouth(samples, out, seen.hit)
+    share[samples.inside | (samples.part == 1)] = 1.0
     out[eyes] = paint_eyes(samples, found)
     share[eyes] = 0.0 if found.measured else 1.0
     return torch.from_numpy(out), torch.from_numpy(share)
@@ -357,7 +360,7 @@ class Corrector:
         self.identity = model.restore(features, shape)
         self.samples = Samples(model.template, texel[:, 0], texel[:, 1], uv_size)
         self._read = MapSampler(model.template, self.samples)
-        self._moves = torch.from_numpy(~self.samples.eyes).float()[:, None]
+        self._moves = torch.from_numpy(~self.samples.bare).float()[:, None]
         self.frame = self.samples._rest(shape[0])[1]
         self.base = matrix_to_quaternion(self.frame)
         self.strain = Strain(self.samples, shape[0])

@@ -3,7 +3,8 @@
 A body and the side of the body's own grid go in; rows and columns on one very fine grid come out, with the
 side of the UV square each Gaussian stands for. The squares tile the atlas, so densities meet without gap or
 overlap. The body has one Gaussian per texel of its grid; front of the head and hands are split where they
-are coarser than 2 mm; the front of the eyeballs, whose UV islands are tiny, as far as a millimetre.
+are coarser than 2 mm; the front of the eyeballs, whose UV islands are tiny, as far as a millimetre. Of the
+inner surfaces that of the mouth carries some, as far as an open mouth shows it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from lca.errors import InvalidInputError, PreconditionError
 from lca_core.body.names import ARKIT_INDEX, JOINT_INDEX, JOINT_NAMES
+from lca_core.model.mouth import mouth_faces, shown_faces
 from lca_core.model.surface import BodyPoints, LocatedPoints, array
 from lca_core.model.template import Template
 
@@ -30,6 +32,7 @@ UNFOLDS = 1.3
 EYE_SPACINGS = ((1.9, 0.0035), (1.25, 0.0018), (0.5, 0.0010))
 """Radians from the eye's forward axis and metres between Gaussians up to there: the iris with its rim, what
 lids may show, the sides. What lies behind them is never seen and carries nothing."""
+MOUTH_SPACING, TONGUE_SPACING = 0.0053, 0.008
 NOWHERE = 0
 
 
@@ -38,8 +41,8 @@ class Samples(BodyPoints):
 
     Attributes:
         rows, cols: [T] int64 on a grid of ``size``. part [T]: 0 skin, 1 tongue, 2 left and 3 right eyeball.
-        island [T]: UV island. step [T]: side of each Gaussian's UV square in texels of the grid; 0 where the
-            samples were read from a file, which does not say.
+        inside [T]: in the mouth. island [T]: UV island. step [T]: side of each Gaussian's UV square in texels
+            of the grid; 0 where the samples were read from a file, which does not say.
     """
 
     kept_people = 2
@@ -56,7 +59,8 @@ class Samples(BodyPoints):
         self.size = size
         self.step = np.zeros(len(self.rows), np.int64) if step is None else np.asarray(step, np.int64)
         self._points = _locate(template, self.rows, self.cols, size)
-        if bool((self._points.face < 0).any() or self._points.cavity.any()):
+        self.inside = mouth_faces(template)[self._points.face] & (self._points.face >= 0)
+        if bool((self._points.face < 0).any() or (array(self._points.cavity) & ~self.inside).any()):
             raise InvalidInputError("The avatar has Gaussians on texels outside this body's atlas.")
         super().__init__(template.body, self._points.tri, self._points.bary)
         self.part = array(self._points.part)
@@ -67,6 +71,11 @@ class Samples(BodyPoints):
     def eyes(self) -> NDArray[np.bool_]:
         """Points on the eyeballs [T]."""
         return self.part >= 2
+
+    @property
+    def bare(self) -> NDArray[np.bool_]:
+        """Points [T] where the network's maps have nothing to say: eyeballs and the inside of the mouth."""
+        return self.eyes | self.inside
 
     def _frames(self, vertices: NDArray[np.float32]) -> NDArray[np.float32]:
         return array(self._points.frames(torch.from_numpy(vertices))).astype(np.float32)
@@ -115,7 +124,8 @@ def plan(template: Template, texture_size: int = 256) -> Samples:
     middle = step // 2
     on = _locate(template, rows + middle, cols + middle, FINEST)
     wanted = wanted_steps(template, FINEST // texture_size)
-    keep = (on.face >= 0) & ~on.cavity & (wanted[on.face] != NOWHERE)
+    inside = mouth_faces(template)[on.face]
+    keep = (on.face >= 0) & (~on.cavity | inside) & (wanted[on.face] != NOWHERE)
     return Samples(template, (rows + middle)[keep], (cols + middle)[keep], FINEST, step[keep])
 
 
@@ -181,9 +191,12 @@ def wanted_steps(template: Template, base: int) -> NDArray[np.int64]:
     wanted = np.where(front, np.maximum(steps(FACE_SPACING), max(base // 2, 1)), wanted)
     wanted = np.where(lids, np.minimum(wanted, steps(LID_SPACING, unfolded)), wanted)
     wanted = np.where(hands, np.maximum(steps(HAND_SPACING), max(base // 2, 1)), wanted)
+    wanted = np.where(mouth_faces(template), NOWHERE, wanted)
+    wanted = np.where(shown_faces(template), steps(MOUTH_SPACING), wanted)
     part = getattr(body, "part", None)
     if part is not None:
         side = array(part)[faces].min(1)
+        wanted = np.where(side == 1, steps(TONGUE_SPACING), wanted)
         for number, name in ((2, "left_eye_smplhf"), (3, "right_eye_smplhf")):
             ball = side == number
             away = middle - joints[JOINT_INDEX[name]]
