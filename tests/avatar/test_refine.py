@@ -18,7 +18,6 @@ from lca_core.avatar.animate import Animator
 from lca_core.avatar.create import CreateOptions
 from lca_core.avatar.descent import SteadyAdam
 from lca_core.avatar.fitting import Change, FittedAvatar, Photo
-from lca_core.avatar.nodes import Cage, one_per_cell
 from lca_core.avatar.pictures import STANDING, body_view
 from lca_core.avatar.refine import (
     CAUTION,
@@ -29,6 +28,7 @@ from lca_core.avatar.refine import (
     refine,
 )
 from lca_core.avatar.shape_fit import apply_change
+from lca_core.body.cage import Cage, one_per_cell
 from lca_core.body.points import farthest_points
 
 HEIGHT = 200

@@ -61,6 +61,8 @@ class CreateOptions:
             (docs/loose-garments.md); tight clothes are untouched either way.
         outline: bring the clothing to the outline of the masks (``lca_core.model.silhouette``); without it
             its thickness is the network's guess alone.
+        agree: shift the pictures so that they agree about the person before colours are copied
+            (``lca_core.model.register``).
     """
 
     weights: str = "lca-xs"
@@ -73,6 +75,7 @@ class CreateOptions:
     refine_seconds: float = 0.0
     loose_garments: bool = True
     outline: bool = True
+    agree: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_references <= 8:
@@ -156,6 +159,7 @@ def create_avatar(
         options.texture_size,
         loose=options.loose_garments,
         outline=options.outline,
+        agree=options.agree,
         detail=options.detail,
         report=lambda fraction, message: steps.report("encode", fraction, message),
     )

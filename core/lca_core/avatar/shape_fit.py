@@ -17,7 +17,7 @@ from lca_core.avatar.align import RATES, groups, prior
 from lca_core.avatar.avatar import Avatar
 from lca_core.avatar.descent import SteadyAdam
 from lca_core.avatar.fitting import Change, FittedAvatar, Photo, Placement, placed
-from lca_core.avatar.nodes import Cage, one_per_cell
+from lca_core.body.cage import Cage, one_per_cell
 from lca_core.body.points import farthest_points
 from lca_core.splat.harmonics import C0
 

@@ -112,8 +112,9 @@ def _evaluate(subject: Subject, options: RealOptions) -> Outcome:
         name=subject.name,
         model=template_model(model),
         seed=options.seed,
-        # On the body as it was tracked: moving the surface to the masks is part of our method.
-        options=replace(creation, outline=False),
+        # On the body as it was tracked: moving the surface to the masks and the pictures onto each other is
+        # part of our method.
+        options=replace(creation, outline=False, agree=False),
     )
     photos = photos_of(capture)
     start = clock()

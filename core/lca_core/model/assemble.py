@@ -24,7 +24,7 @@ from lca_core.model.density import Samples, plan
 from lca_core.model.detail import detailed
 from lca_core.model.dressing import Dressing, clean_hem, dress
 from lca_core.model.eyes import LUMA, EyeGuard, continue_skin, even_lids, lids, paint_eyes, skin_around_eyes
-from lca_core.model.inverse_texture import PointViews, sample_points, sample_views
+from lca_core.model.inverse_texture import PointViews, registration, sample_points, sample_views
 from lca_core.model.mouth import paint_mouth
 from lca_core.model.network import CanonicalMaps, LCAModel
 from lca_core.model.references import References
@@ -106,6 +106,7 @@ def canonical_gaussians(
     loose: bool = True,
     outline: bool = True,
     detail: int = 40_000,
+    agree: bool = True,
 ) -> CanonicalGaussians:
     """Create a person.
 
@@ -116,6 +117,7 @@ def canonical_gaussians(
         (``lca_core.model.detail``). passes: 2 projects the dressed surface; 1 only the body. report: called
         with (fraction, message). loose: look for a skirt or dress (``lca_core.model.skirt``).
         outline: bring the clothing to the outline of the masks (``lca_core.model.silhouette``).
+        agree: register the views with each other before colour is copied (``lca_core.model.register``).
 
     Raises:
         InvalidInputError: several people, or a size smaller than half the network's grid.
@@ -142,16 +144,21 @@ def canonical_gaussians(
         maps = model.canonical(identity)
         if outline:
             reach_outline(coarse, refs, maps, skirt is not None)
+        visible = maps.offset * (maps.opacity > 0.5) * coarse.carries_map
+        agreed = None
+        if agree:
+            tell(0.3, "registering the views")
+            agreed = registration(coarse, refs, coarse.gather(visible)[0].float().cpu().numpy())
         if passes > 1:
             tell(0.4, "second pass on the dressed surface")
-            visible = (maps.opacity > 0.5) * coarse.carries_map
-            identity = model.encode(refs, sample_views(coarse, refs, maps.offset * visible, by_part=True))
+            views = sample_views(coarse, refs, visible, by_part=True, agreed=agreed)
+            identity = model.encode(refs, views)
             maps = model.canonical(identity)
             if outline:
                 reach_outline(coarse, refs, maps, skirt is not None)
         tell(0.7, "copying colour at full resolution")
         worn_offset = (maps.offset * (maps.opacity > 0.5))[0].float().cpu().numpy()
-        samples = detailed(coarse, refs, worn_offset, texture_size, detail)
+        samples = detailed(coarse, refs, worn_offset, texture_size, detail, agreed)
         at = at_samples(maps, MapSampler(coarse, samples), samples)
         guard = EyeGuard(samples)
         solid = (at.offset * (at.opacity > 0.5)).numpy()
@@ -159,7 +166,9 @@ def canonical_gaussians(
         places = samples if shoes is None else shoes.samples
         worn = None if skirt is None else dress(places, refs, skirt)
         places = places if worn is None else worn.samples
-        seen = sample_points(places, refs, 0, solid, depth_size=384, by_part=True, guard=guard)
+        if agreed is not None:
+            agreed = registration(places, refs, solid, agreed)
+        seen = sample_points(places, refs, 0, solid, depth_size=384, by_part=True, guard=guard, agreed=agreed)
         colors, blend = blend_colors(at, seen, samples, texture_size)
         colors, blend = _eyes(colors, blend, seen, samples, guard)
         tell(0.9, "placing Gaussians")

@@ -14,6 +14,7 @@ from scipy import ndimage
 from lca_core.model.density import FINEST, Samples, plan
 from lca_core.model.inverse_texture import sample_points
 from lca_core.model.references import References
+from lca_core.model.register import Registration
 from lca_core.model.surface import array
 from lca_core.model.template import Template
 
@@ -23,14 +24,19 @@ TRUSTED = 0.2
 
 
 def detailed(
-    template: Template, refs: References, offset: NDArray[np.floating], texture_size: int, budget: int
+    template: Template,
+    refs: References,
+    offset: NDArray[np.floating],
+    texture_size: int,
+    budget: int,
+    agreed: Registration | None = None,
 ) -> Samples:
     """The samples of one person: ``plan(template, texture_size)`` and at most ``budget`` more.
 
     Args:
         refs: B = 1 with the original frames. offset: [3,U,U] clothing offset in metres, tangent frame, as the
             network gives it.
-        budget: 0 returns the plan itself.
+        budget: 0 returns the plan itself. agreed: the registration of the views.
     """
     base = plan(template, texture_size)
     if budget < 3 or texture_size >= 1024:
@@ -39,7 +45,9 @@ def detailed(
     parent = parents(base, fine)
     u = offset.shape[-1]
     moved = offset[:, fine.rows * u // FINEST, fine.cols * u // FINEST].T.astype(np.float32)
-    seen = sample_points(fine, refs, 0, np.ascontiguousarray(moved), depth_size=384, by_part=True)
+    seen = sample_points(
+        fine, refs, 0, np.ascontiguousarray(moved), depth_size=384, by_part=True, agreed=agreed
+    )
     contrast = local_contrast(fine, array(seen.color), array(seen.hit) > TRUSTED, 2 * texture_size)
     # A blurred edge disturbs in proportion to how wide the blur is.
     value = np.zeros(base.count)

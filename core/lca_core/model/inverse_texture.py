@@ -10,7 +10,7 @@ dressed surface is projected instead of the body, which is what the second pass 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,12 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
+from lca_core.body.cage import one_per_cell
+from lca_core.body.names import JOINT_INDEX
+from lca_core.model.consensus import believed, rings
 from lca_core.model.raster import depth_buffer, sample_bilinear, visible
 from lca_core.model.references import References, Source
+from lca_core.model.register import Registration, View, register
 from lca_core.model.surface import BodyPoints, PosedTexels
 from lca_core.model.template import Template
 from lca_core.model.view_choice import HEAD_FRONT, hand_before_face, hand_trust, part_ranks, rank_bias
@@ -36,6 +40,13 @@ OCCLUDER_MARGIN = 0.03
 colour. What lies behind a forearm or hand, or within this distance of its outline, is not trusted."""
 GRAZING = (0.12, 0.40)
 """Cosines between which a texel goes from unseen to fully trusted."""
+BESIDE = ((0.008, 1.0), (0.016, 0.8), (0.024, 0.6), (0.035, 0.4))
+"""Metres from the outline of another part of the body in a view, and how near to it that is, 0-1."""
+APART = 0.06
+"""Metres of depth from which that part is another surface."""
+REGISTERED = 0.012
+"""Metres between the points by which views are registered."""
+HEAD = tuple(JOINT_INDEX[name] for name in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf"))
 
 
 @dataclass
@@ -62,6 +73,7 @@ def sample_views(
     offset: Tensor | None = None,
     depth_size: int = 256,
     by_part: bool = False,
+    agreed: Registration | None = None,
 ) -> TexelViews:
     """Locate and fuse every texel of ``template`` (any size) in every reference.
 
@@ -69,12 +81,15 @@ def sample_views(
         offset: [B,3,U,U] clothing offset in metres (tangent frame), U the size of ``template``.
         depth_size: side of the z-buffer over the body crop.
         by_part: choose one view per body part (creation from real clips) instead of texel by texel.
+        agreed: the registration of the views (B = 1 then), with ``by_part``.
     """
     b, n = refs.images.shape[:2]
     t, u = template.count, template.size
     offsets = None if offset is None else template.gather(offset.detach().cpu().float()).numpy()
     people = [
-        sample_points(template, refs, i, None if offsets is None else offsets[i], depth_size, by_part)
+        sample_points(
+            template, refs, i, None if offsets is None else offsets[i], depth_size, by_part, agreed=agreed
+        )
         for i in range(b)
     ]
 
@@ -123,44 +138,34 @@ def sample_points(
     depth_size: int = 256,
     by_part: bool = False,
     guard: Guard | None = None,
+    agreed: Registration | None = None,
 ) -> PointViews:
     """Locate and fuse points of one person in its references; see :func:`sample_views`.
 
     Args:
         offset: [T,3] clothing offset in metres (tangent frame).
         guard: lowers the trust of points that a view is known to mistake for others.
+        agreed: the registration of the views (:func:`registration`); they are then read where they agree, and
+            arms and legs keep only what is common around them (``lca_core.model.consensus``).
     """
-    n, side, t = refs.images.shape[1], refs.images.shape[-1], points.count
+    n, t = refs.images.shape[1], points.count
     grid = np.zeros((n, t, 2), np.float32)
     score = np.full((n, t), -np.inf, np.float32)
     trust = np.zeros((n, t), np.float32)
     cosine = np.zeros((n, t), np.float32)
     color = np.zeros((n, t, 3), np.float32)
+    beside = np.zeros((n, t), np.float32)
     covered = np.zeros(n, bool)
-    keep = np.nonzero(refs.view_valid[person].cpu().numpy())[0]
-    posed = points.posed(
-        refs.betas[person],
-        refs.pose[person, keep],
-        refs.transl[person, keep],
-        refs.expression[person, keep],
-        offset,
-    )
-    margin = OCCLUDER_MARGIN if by_part else 0.0
-    for view, texels in zip(keep, posed, strict=True):
-        source = refs.sources[person][view] if refs.sources else None
-        if source is None:
-            source = crop_source(refs, person, int(view))
-        crop_k = refs.Ks[person, view].cpu().numpy().astype(np.float64)
-        viewmat = refs.viewmats[person, view].cpu().numpy().astype(np.float64)
-        seen = look(points, texels, source, viewmat, crop_k, side, depth_size, margin)
-        covered[view] = hand_before_face(points, texels.vertices @ viewmat[:3, :3].T + viewmat[:3, 3])
-        grid[view], color[view] = seen.grid, seen.color
+    for view, mesh, position, source, seen in _looks(
+        points, refs, person, offset, depth_size, by_part, agreed
+    ):
+        covered[view] = hand_before_face(points, mesh)
+        grid[view], color[view], beside[view] = seen.grid, seen.color, seen.beside
         score[view], trust[view], cosine[view] = seen.score, seen.trust, seen.cosine
         if guard is not None:
-            rotation, shift = viewmat[:3, :3], viewmat[:3, 3]
-            trust[view] *= guard(
-                int(view), texels.vertices @ rotation.T + shift, texels.position @ rotation.T + shift, source
-            )
+            trust[view] *= guard(view, mesh, position, source)
+    if agreed is not None:
+        trust *= believed(rings(points), trust, color, beside)
     head_ranks = np.zeros(n, np.int64)
     if by_part:
         trust *= hand_trust(points, trust, color)
@@ -188,6 +193,63 @@ def sample_points(
     )
 
 
+def registration(
+    points: BodyPoints, refs: References, offset: NDArray[np.floating], start: Registration | None = None
+) -> Registration:
+    """How the views of one person (B = 1) are shifted so that they agree (``lca_core.model.register``).
+
+    Args:
+        offset: [T,3] clothing offset in metres (tangent frame).
+        start: what was found on a rougher surface.
+    """
+    rest = points._rest(torch.zeros(50))[0].numpy()
+    some = one_per_cell(rest, REGISTERED)
+    views: list[View | None] = [None] * refs.images.shape[1]
+    for view, _, _, source, seen in _looks(points, refs, 0, offset, 256, True, None):
+        views[view] = View(
+            source.image.astype(np.float32) / 255,
+            source.mask.astype(np.float32) / 255,
+            seen.pixels[some],
+            seen.per_metre[some],
+            seen.trust[some],
+        )
+    # Landmarks hold the face, and painted eyes stay where the body has them.
+    return register(rest[some], views, points.weights[some][:, HEAD].sum(1), start)
+
+
+def _looks(
+    points: BodyPoints,
+    refs: References,
+    person: int,
+    offset: NDArray[np.floating] | None,
+    depth_size: int,
+    by_part: bool,
+    agreed: Registration | None,
+) -> Iterator[tuple[int, NDArray[np.floating], NDArray[np.floating], Source, _Look]]:
+    """Every view of a person: number, mesh [V,3] and points [T,3] in its camera, frame, what is seen."""
+    side = refs.images.shape[-1]
+    keep = np.nonzero(refs.view_valid[person].cpu().numpy())[0]
+    posed = points.posed(
+        refs.betas[person],
+        refs.pose[person, keep],
+        refs.transl[person, keep],
+        refs.expression[person, keep],
+        offset,
+    )
+    moves = None if agreed is None else agreed.at(points._rest(torch.zeros(50))[0].numpy())
+    margin = OCCLUDER_MARGIN if by_part else 0.0
+    for view, texels in zip(keep.tolist(), posed, strict=True):
+        source = refs.sources[person][view] if refs.sources else None
+        if source is None:
+            source = crop_source(refs, person, view)
+        crop_k = refs.Ks[person, view].cpu().numpy().astype(np.float64)
+        viewmat = refs.viewmats[person, view].cpu().numpy().astype(np.float64)
+        rotation, shift = viewmat[:3, :3], viewmat[:3, 3]
+        move = None if moves is None else moves[view]
+        seen = look(points, texels, source, viewmat, crop_k, side, depth_size, margin, move)
+        yield view, texels.vertices @ rotation.T + shift, texels.position @ rotation.T + shift, source, seen
+
+
 def crop_source(refs: References, person: int, view: int) -> Source:
     """The crop itself as a source, when the original frame was not kept."""
     image = refs.images[person, view].permute(1, 2, 0).cpu().numpy()
@@ -203,6 +265,9 @@ class _Look:
     score: NDArray[np.float32]
     trust: NDArray[np.float32]
     cosine: NDArray[np.float32]
+    pixels: NDArray[np.float32]
+    per_metre: NDArray[np.float32]
+    beside: NDArray[np.float32]
 
 
 def look(
@@ -214,8 +279,12 @@ def look(
     side: int,
     depth_size: int,
     occluder_margin: float = 0.0,
+    move: NDArray[np.floating] | None = None,
 ) -> _Look:
-    """All texels of one person in one view; lower arms hide ``occluder_margin`` metres around them."""
+    """All texels of one person in one view; lower arms hide ``occluder_margin`` metres around them.
+
+    move: [T,2] metres in the picture's plane by which texels are read elsewhere than they project to.
+    """
     rotation, shift = viewmat[:3, :3], viewmat[:3, 3]
     camera = texels.position @ rotation.T + shift
     mesh = texels.vertices @ rotation.T + shift
@@ -233,6 +302,10 @@ def look(
     grid = to_pixels(camera, crop_k)[:, :2] / side * 2 - 1
     pixels = to_pixels(camera, source.K)
     per_metre = source.K[0, 0] / np.maximum(camera[:, 2], 0.05)
+    beside = np.zeros(len(camera), np.float32)
+    if move is not None:
+        pixels[:, :2] += move * per_metre[:, None]
+        beside = _beside(camera, depth, buffer_k)
     color, inside = _sample_source(source, pixels, per_metre * template.typical_spacing(), mesh)
     low, high = GRAZING
     frontal = np.clip((cosine - low) / (high - low), 0, 1)
@@ -240,7 +313,35 @@ def look(
     # Resolution in pixels per metre against 200 (a person of 1.7 m in 340 px), with diminishing returns.
     resolution = np.clip(per_metre / 200, 0.05, 4) ** 0.5
     score = cosine * (0.4 + 0.6 * inside) * (0.5 + 0.5 * np.minimum(resolution, 1.5))
-    return _Look(grid, color, score.astype(np.float32), trust.astype(np.float32), cosine)
+    return _Look(
+        grid,
+        color,
+        score.astype(np.float32),
+        trust.astype(np.float32),
+        cosine,
+        pixels[:, :2],
+        per_metre.astype(np.float32),
+        beside,
+    )
+
+
+def _beside(
+    camera: NDArray[np.floating], depth: NDArray[np.float32], K: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """How near [T] 0-1 points [T,3] lie to the outline of another part of the body in a depth buffer."""
+    at = to_pixels(camera, K)
+    side = len(depth)
+    col, row = (at[:, k].astype(int).clip(0, side - 1) for k in (0, 1))
+    metre = float(K[0, 0]) / max(float(np.median(camera[:, 2])), 0.05)
+    behind = np.where(np.isfinite(depth), depth, 0)
+    out = np.zeros(len(camera), np.float32)
+    for distance, how in BESIDE:
+        size = 2 * max(1, round(distance * metre)) + 1
+        far = ndimage.maximum_filter(behind, size)[row, col]
+        near = ndimage.minimum_filter(depth, size)[row, col]
+        other = (far > at[:, 2] + APART) | (near < at[:, 2] - APART)
+        out = np.maximum(out, how * other)
+    return out.astype(np.float32)
 
 
 def to_pixels(camera: NDArray[np.floating], K: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
-"""A coarse cage for a fit: a few hundred nodes on the body carry smooth changes of many Gaussians.
+"""A coarse cage for a fit: a few hundred nodes on the body carry smooth changes of many points.
 
-What no photograph shows follows its neighbours, because a node moves all Gaussians around it. Nodes are
-placed by farthest-point sampling on the canonical means; each Gaussian mixes its nearest ones.
+What no photograph shows follows its neighbours, because a node moves all points around it. Nodes are
+placed by farthest-point sampling; each point mixes its nearest ones.
 """
 
 from __future__ import annotations
@@ -32,6 +32,20 @@ class _Product(torch.autograd.Function):
         return torch.from_numpy(ctx.transposed @ np.ascontiguousarray(grads[0].numpy())), None, None
 
 
+def mixing(nodes: NDArray[np.floating], points: NDArray[np.floating]) -> sparse.csr_matrix:
+    """How points (N,3) mix the nodes (M,3) nearest to them: (N,M) float32, rows sum to 1."""
+    near = min(NEAREST, len(nodes))
+    distance, index = cKDTree(nodes).query(points, near)
+    distance, index = distance.reshape(len(points), near), index.reshape(len(points), near)
+    # The reach is the distance of the last node, whose share so fades to nothing: no jumps between cells.
+    reach = np.maximum(distance[:, -1:], 1e-6)
+    weights = np.square(1 - np.minimum(distance / reach, 1)) + 1e-6
+    weights /= weights.sum(1, keepdims=True)
+    rows = np.repeat(np.arange(len(points)), near)
+    shape = (len(points), len(nodes))
+    return sparse.csr_matrix((weights.ravel().astype(np.float32), (rows, index.ravel())), shape)
+
+
 class Cage:
     """Nodes of N points.
 
@@ -44,18 +58,9 @@ class Cage:
 
     def __init__(self, points: NDArray[np.floating], nodes: NDArray[np.int64]) -> None:
         self.nodes = nodes
-        near = min(NEAREST, len(self.nodes))
-        distance, index = cKDTree(points[self.nodes]).query(points, near)
-        distance, index = distance.reshape(len(points), near), index.reshape(len(points), near)
-        # The reach is the distance of the last node, whose share so fades to nothing: no jumps between cells.
-        reach = np.maximum(distance[:, -1:], 1e-6)
-        weights = np.square(1 - np.minimum(distance / reach, 1)) + 1e-6
-        weights /= weights.sum(1, keepdims=True)
-        rows = np.repeat(np.arange(len(points)), near)
-        shape = (len(points), len(self.nodes))
-        self.matrix = sparse.csr_matrix((weights.ravel().astype(np.float32), (rows, index.ravel())), shape)
+        self.matrix = mixing(points[nodes], points)
         self._transposed = self.matrix.T.tocsr()
-        # Springs between nodes that share Gaussians: neighbours should change alike.
+        # Springs between nodes that share points: neighbours should change alike.
         links = (self._transposed @ self.matrix).tocoo()
         upper = links.row < links.col
         strength = (

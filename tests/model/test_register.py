@@ -1,0 +1,142 @@
+"""Laws of the registration of views and of the consensus on limbs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial import cKDTree
+
+from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
+from lca_core.model.config import PRESETS
+from lca_core.model.consensus import believed, rings
+from lca_core.model.inverse_texture import registration, sample_points
+from lca_core.model.register import LIMIT, register
+from lca_core.model.template import Template
+
+SIZE = 256
+OFF = 0.02
+"""Metres by which the fit of the second view is wrong."""
+
+
+def checked(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    wave = np.sin(2 * np.pi * 9 * u) * np.sin(2 * np.pi * 9 * v)
+    return np.stack([0.5 + 0.4 * wave, 0.5 + 0.3 * np.cos(2 * np.pi * 7 * v) + 0 * u, 0.4 + 0.3 * wave], -1)
+
+
+def two_views(scenes, wrong: tuple[float, float], views: int = 2):
+    """The painted ellipsoid from directions 30 degrees apart, the second camera taken to stand elsewhere."""
+    ks, viewmats = scenes.cameras(12, SIZE)
+    ks, viewmats = ks[:views], viewmats[:views].copy()
+    pictures = [scenes.render(checked, ks[i], viewmats[i], SIZE) for i in range(views)]
+    viewmats[1, :2, 3] += wrong
+    body = scenes.template(64)
+    return body, scenes.references(pictures, ks, viewmats, PRESETS["tiny"], body)
+
+
+def disagreement(body, refs, agreed) -> float:
+    """Mean difference of the colours that both views give to points that both see well."""
+    one = sample_points(body, refs.select([0]), agreed=agreed and part(agreed, 0))
+    two = sample_points(body, refs.select([1]), agreed=agreed and part(agreed, 1))
+    both = (one.hit > 0.8) & (two.hit > 0.8)
+    assert both.sum() > 100
+    return float(np.abs(one.color - two.color)[both].mean())
+
+
+def part(agreed, view: int):
+    return type(agreed)(agreed.places, agreed.shifts[view : view + 1])
+
+
+@pytest.mark.parametrize("wrong", [(OFF, 0.0), (0.0, -OFF)])
+def test_views_that_are_off_meet_in_the_middle(scenes, wrong: tuple[float, float]) -> None:
+    body, refs = two_views(scenes, wrong)
+    agreed = registration(body, refs, np.zeros((body.count, 3), np.float32))
+    assert disagreement(body, refs, agreed) < 0.45 * disagreement(body, refs, None)
+    seen = [sample_points(body, refs.select([i])).hit > 0.8 for i in (0, 1)]
+    moves = agreed.at(body._rest(torch.zeros(50))[0].numpy())[:, seen[0] & seen[1]].mean(1)
+    # The camera was taken to stand OFF to one side, so its pixels lie the other way.
+    np.testing.assert_allclose(moves[1] - moves[0], -np.array(wrong), atol=0.3 * OFF)
+    assert np.abs(moves[0] + moves[1]).max() < 0.5 * OFF
+
+
+def test_views_that_agree_stay(scenes) -> None:
+    body, refs = two_views(scenes, (0.0, 0.0))
+    agreed = registration(body, refs, np.zeros((body.count, 3), np.float32))
+    assert np.abs(agreed.shifts).mean() < 0.1 * OFF
+    assert np.abs(agreed.shifts).max() <= LIMIT
+
+
+def test_what_landmarks_hold_does_not_move(scenes) -> None:
+    body, refs = two_views(scenes, (OFF, 0.0))
+    agreed = registration(body, refs, np.zeros((body.count, 3), np.float32))
+    nearest = cKDTree(body._rest(torch.zeros(50))[0].numpy()).query(agreed.places)[1]
+    head = body.weights[nearest, JOINT_INDEX["head"]] > 0.9
+    moves = np.linalg.norm(agreed.shifts, axis=-1)
+    assert head.any() and moves[:, head].max() < 0.2 * moves[:, ~head].max()
+
+
+def test_one_view_is_left_alone(scenes) -> None:
+    body, refs = two_views(scenes, (OFF, 0.0))
+    agreed = registration(body, refs.select([0]), np.zeros((body.count, 3), np.float32))
+    assert not agreed.shifts.any()
+
+
+def test_views_without_use_get_no_shift() -> None:
+    points = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
+    found = register(points, [None, None], np.zeros(300))
+    assert found.shifts.shape[0] == 2 and not found.shifts.any()
+    assert found.at(points[:7]).shape == (2, 7, 2)
+
+
+SKIN, SHIRT, STRIPE = (0.8, 0.6, 0.5), (0.1, 0.7, 0.2), (0.9, 0.9, 0.9)
+
+
+def limb(n: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Two views of a bare forearm: rings, trust, colours and how near other surfaces are."""
+    ring = np.repeat(np.arange(n // 20), 20)
+    rng = np.random.default_rng(1)
+    color = np.clip(np.array(SKIN) * rng.uniform(0.8, 1.0, (2, n, 1)), 0, 1)
+    return ring, np.ones((2, n), np.float32), color, np.zeros((2, n), np.float32)
+
+
+def test_a_stray_colour_beside_another_surface_is_not_believed() -> None:
+    ring, trust, color, beside = limb()
+    stray = np.arange(len(ring)) % 20 == 3
+    color[0, stray], beside[0, stray] = SHIRT, 1.0
+    factor = believed(ring, trust, color, beside)
+    assert factor[0, stray].max() < 0.1
+    assert factor[0, ~stray].min() > 0.9 and factor[1].min() > 0.9
+
+
+def test_a_stripe_that_every_view_sees_is_believed() -> None:
+    ring, trust, color, beside = limb()
+    stripe = np.arange(len(ring)) % 20 == 3
+    color[:, stripe] = STRIPE
+    assert believed(ring, trust, color, beside)[:, stripe].min() > 0.9
+
+
+def test_a_view_that_sees_well_contradicts_one_that_strays() -> None:
+    ring, trust, color, beside = limb()
+    stray = np.arange(len(ring)) % 20 == 3
+    color[0, stray] = SHIRT
+    assert believed(ring, trust, color, beside)[0, stray].max() < 0.5
+
+
+def test_a_sleeve_ends_where_it_ends() -> None:
+    ring, trust, color, beside = limb(800)
+    color[:, ring < 20] = SHIRT
+    beside[:] = 1.0
+    assert believed(ring, trust, color, beside).min() > 0.9
+
+
+def test_rings_are_those_of_arms_and_legs_alike_on_both_sides() -> None:
+    body = Template.load(64)
+    ring, rest = rings(body), body._rest(torch.zeros(50))[0].numpy()
+    names = np.array(JOINT_NAMES)[body.weights.argmax(1)]
+    assert (ring[np.isin(names, ("head", "jaw", "spine2", "pelvis", "left_wrist"))] == -1).all()
+    assert (ring[np.isin(names, ("left_elbow", "right_knee", "left_shoulder", "right_hip"))] >= 0).all()
+    assert not set(ring[names == "left_elbow"]) & set(ring[names == "left_knee"])
+    left = np.nonzero((ring >= 0) & (rest[:, 0] > 0))[0]
+    distance, right = cKDTree(rest).query(rest[left] * [-1, 1, 1])
+    near = (distance < 0.015) & (ring[right] >= 0)
+    assert near.sum() > 300 and np.abs(ring[left] - ring[right])[near].max() <= 2
