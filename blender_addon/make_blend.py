@@ -53,6 +53,8 @@ def save_blend(
     _show_textures()
     blend_path = Path(blend_path).resolve()
     blend_path.parent.mkdir(parents=True, exist_ok=True)
+    # Blender would keep the previous file beside it as .blend1.
+    bpy.context.preferences.filepaths.save_version = 0
     bpy.ops.wm.save_as_mainfile(filepath=str(blend_path), compress=True)
     if render is not None:
         _render(scene, handles, Path(render).resolve(), engine, samples, denoise)

@@ -48,6 +48,8 @@ print("FACTS" + json.dumps({
 def made(run_python: Run, template_lca: Path, tmp_path: Path) -> tuple[dict, np.ndarray]:
     """Facts of the saved file, read by another process, and the preview (H, W, 3)."""
     blend, preview = tmp_path / "out" / "ada.blend", tmp_path / "out" / "ada.png"
+    blend.parent.mkdir()
+    blend.write_bytes(b"of an earlier run")
     script = tmp_path / "make.py"
     script.write_text(
         f"import sys; sys.path.insert(0, {str(ADDON)!r})\n"
@@ -98,9 +100,10 @@ def reference(package_path: Path, facts: dict) -> np.ndarray:
 
 
 def test_the_file_travels_alone_and_cycles_shows_the_splats_truly(
-    made: tuple[dict, np.ndarray], template_lca: Path
+    made: tuple[dict, np.ndarray], template_lca: Path, tmp_path: Path
 ) -> None:
     facts, picture = made
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"ada.blend", "ada.png"}, "no backup is left"
     assert facts["jaw"] == pytest.approx(0.25)
     assert facts["packed"] == [[512, 512]] and facts["libraries"] == 0
     expected = reference(template_lca, facts)

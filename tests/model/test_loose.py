@@ -88,6 +88,31 @@ def test_legs_cover_the_tube_all_round_without_a_gap(body: tuple[np.ndarray, ...
     assert not arms[on.where].any()
 
 
+def test_the_halves_of_a_mesh_meet_in_the_middle(body: tuple[np.ndarray, ...]) -> None:
+    vertices, joints, weights = body
+    faces = np.asarray(BodyModel.load().faces)
+    garment = tube(joints)
+    apart, closed = skirt.wrap(garment, vertices, weights), skirt.wrap(garment, vertices, weights, faces)
+    np.testing.assert_array_equal(apart.where, closed.where)
+    left = weights[closed.where][:, [JOINT_INDEX["left_hip"], JOINT_INDEX["left_knee"]]].sum(1) > 0.5
+    y, low = closed.means[:, 1], skirt._height(joints, 0.3)
+
+    def gap(on: skirt.Wrapped, front: int) -> float:
+        """The widest gap between the halves over heights of 5 cm."""
+        x, there = on.means[:, 0], on.means[:, 2] * front > 0.1
+        gaps = []
+        for height in np.arange(garment.hem_y + 0.025, low, 0.05):
+            ring = there & (abs(y - height) < 0.025)
+            gaps.append(x[ring & left].min() - x[ring & ~left].max())
+        return float(max(gaps))
+
+    for front in (1, -1):
+        assert gap(apart, front) > 0.02
+        assert -0.02 < gap(closed, front) < 0
+    moved = np.linalg.norm(apart.means - closed.means, axis=1)
+    assert 0.02 < (moved > 0).mean() < 0.3 and moved.max() < 0.2
+
+
 def test_left_and_right_are_alike(body: tuple[np.ndarray, ...]) -> None:
     _, joints, _ = body
     even = joints.copy()

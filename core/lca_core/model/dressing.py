@@ -94,7 +94,8 @@ def dress(samples: Samples, refs: References, skirt: Skirt) -> Dressing:
     betas = refs.betas[0].detach().cpu().float()
     surface = samples._rest(betas)[0].numpy()
     vertices = array(samples.body.rest(betas[None], None)[0]).reshape(-1, 3)
-    points, mesh = wrap(skirt, surface, samples.weights), wrap(skirt, vertices, samples.vertex_weights)
+    points = wrap(skirt, surface, samples.weights)
+    mesh = wrap(skirt, vertices, samples.vertex_weights, samples.faces)
     skin = [
         node_weights(p.means, w[p.where], skirt.joints, skirt.top_y, skirt.hem_y)
         for p, w in ((points, samples.weights), (mesh, samples.vertex_weights))

@@ -38,6 +38,8 @@ NOTCH_GAP_M, NOTCH, NOTCH_LEVELS, AGAINST = 0.08, (0.2, 0.85), 1, 0.2
 widens downwards. Width of a gap that tells them apart, shares of cloth that are neither, how many levels of
 those a hem may have, and the share of views that may disagree."""
 EASE_M = 0.012
+OVERLAP = 0.012
+"""Radians by which the halves of a mesh pass the middle: no crack opens between them."""
 BLEND = (-0.02, 0.20)
 """Levels between which the body's own surface gives way to the tube."""
 LEGS = tuple(JOINT_INDEX[f"{s}_{n}"] for s in ("left", "right") for n in ("hip", "knee", "ankle", "foot"))
@@ -308,11 +310,17 @@ def _axes(e: Evidence, last: int) -> tuple[NDArray[np.float64], NDArray[np.float
     return half, centre
 
 
-def wrap(skirt: Skirt, points: NDArray[np.floating], weights: NDArray[np.floating]) -> Wrapped:
+def wrap(
+    skirt: Skirt,
+    points: NDArray[np.floating],
+    weights: NDArray[np.floating],
+    faces: NDArray[np.integer] | None = None,
+) -> Wrapped:
     """Body points (N,3) in T-pose with skin weights (N,55) -> those on the skirt.
 
     The angle around the leg, zero at its outer side and +-pi at the inner line, is halved: it becomes the
-    angle around the tube. Above the crotch the body's own surface blends in.
+    angle around the tube. Above the crotch the body's own surface blends in. Of a mesh with ``faces`` (F,3)
+    what lies along the inner line of a leg goes to the middle, where both halves then meet.
     """
     joints = skirt.joints
     hip, ankle = _height(joints, 0), _height(joints, 1)
@@ -337,6 +345,10 @@ def wrap(skirt: Skirt, points: NDArray[np.floating], weights: NDArray[np.floatin
         1,
     )
     phi = np.arctan2(x[:, 2] - leg[:, 1], (x[:, 0] - leg[:, 0]) * side)
+    seam = np.zeros(len(where), bool)
+    if faces is not None:
+        seam = _along_inner_line(faces, len(points), where, phi, side)
+        phi = np.where(seam, np.sign(phi) * (np.pi + 2 * OVERLAP), phi)
     half_turn = phi / 2
     # Above the crotch there is one surface around both legs: there the angle is that around the tube itself.
     middle = (np.abs(x[:, 0]) < 0.004) & (s < 0.25)
@@ -354,7 +366,7 @@ def wrap(skirt: Skirt, points: NDArray[np.floating], weights: NDArray[np.floatin
     a, b = half.T
     tube = np.stack([centre[:, 0] + side * a * np.cos(theta), x[:, 1], centre[:, 1] + b * np.sin(theta)], 1)
     share = np.clip((s - BLEND[0]) / (BLEND[1] - BLEND[0]), 0, 1)
-    share = (share**2 * (3 - 2 * share))[:, None]
+    share = np.where(seam, low, share**2 * (3 - 2 * share))[:, None]
     means = (1 - share) * x + share * tube
     along = np.stack([-side * a * np.sin(theta), 0 * s, b * np.cos(theta)], 1)
     flare = np.stack([np.interp(s, grid, np.gradient(skirt.half[:, k], grid)) for k in (0, 1)], 1) / (
@@ -377,3 +389,19 @@ def wrap(skirt: Skirt, points: NDArray[np.floating], weights: NDArray[np.floatin
         frames.astype(np.float32),
         np.clip(wider, 1.0, 4.0).astype(np.float32),
     )
+
+
+def _along_inner_line(
+    faces: NDArray[np.integer],
+    count: int,
+    where: NDArray[np.int64],
+    phi: NDArray[np.floating],
+    side: NDArray[np.floating],
+) -> NDArray[np.bool_]:
+    """Which of the vertices ``where`` (P,) have an edge across the inner line of their leg, where the angle
+    ``phi`` (P,) jumps; ``count`` vertices in all, ``side`` (P,) the leg."""
+    angle, leg = np.full(count, np.nan), np.zeros(count)
+    angle[where], leg[where] = phi, side
+    a, b = faces.ravel(), np.roll(faces, 1, 1).ravel()
+    across = (leg[a] == leg[b]) & (np.abs(angle[a] - angle[b]) > np.pi)
+    return np.isin(where, np.concatenate([a[across], b[across]]))
