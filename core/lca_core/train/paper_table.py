@@ -23,7 +23,7 @@ import torch
 
 from lca_core.train.loop import LoopConfig
 from lca_core.train.run import RunConfig, ema_model, train
-from lca_core.train.sources import open_people
+from lca_core.train.sources import DEGRADED, open_people
 
 log = logging.getLogger(__name__)
 
@@ -248,6 +248,12 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _shown(source: str) -> str:
+    """A source without the folders above it, which are nobody's business."""
+    folder = source.removeprefix(DEGRADED)
+    return source.removesuffix(folder) + Path(folder).name
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -278,7 +284,9 @@ def main(arguments: list[str] | None = None) -> None:
         done.append(seed)
         # A report after every seed: an interrupted table still says what it knows.
         facts = {
-            "command": f"python -m lca_core.train.paper_table --steps {budget.steps} --seeds "
+            "command": "python -m lca_core.train.paper_table "
+            + " ".join(f"--{s} {_shown(sources[s])}" for s in SETS)
+            + f" --steps {budget.steps} --held {budget.held} --cells {' '.join(args.cells)} --seeds "
             + " ".join(str(s) for s in done),
             "seeds": list(done),
             "machine": platform.machine(),
