@@ -1,4 +1,4 @@
-"""Learning how colours vary together, from a folder of analytic people."""
+"""Learning how colours vary together."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import torch
 from safetensors.torch import load_file
 
 from lca_core.model.config import PRESETS
-from lca_core.train.colors import learn, train
+from lca_core.model.template import Template
+from lca_core.train.colors import learn, person_colors, write
 
 
-def test_a_folder_becomes_maps_and_a_card(scenes, tmp_path) -> None:
-    data = tmp_path / "people"
-    data.mkdir()
-    for i in range(3):
-        np.savez(data / f"person_{i:06d}.npz", **scenes.person(i))
+def test_people_become_maps_and_a_card(scenes, tmp_path) -> None:
     template = scenes.template(PRESETS["tiny"].uv_size)
-    assert train([str(data)], tmp_path / "colors.safetensors", template) == 3
+    colors = np.random.default_rng(0).uniform(0, 1, (3, template.count, 3)).astype(np.float32)
+    write(colors, template, tmp_path / "colors.safetensors")
     maps = load_file(tmp_path / "colors.safetensors")
     size = template.size
     assert maps["mean"].shape == (3, size, size) and maps["noise"].shape == (1, size, size)
@@ -25,8 +23,15 @@ def test_a_folder_becomes_maps_and_a_card(scenes, tmp_path) -> None:
     assert "3 synthetic people" in (tmp_path / "colors.md").read_text()
 
 
-def test_both_ways_to_the_components_agree() -> None:
-    """Fewer people than texels or more: the same covariance, and noise is what the ways leave over."""
+def test_a_generated_person_has_colours_on_every_part() -> None:
+    template = Template.load(128)
+    first, again = (person_colors(0, template) for _ in range(2))
+    assert first.shape == (template.count, 3) and np.array_equal(first, again)
+    assert first.std() > 10 and (first.max(1) > 0).mean() > 0.99
+
+
+def test_ways_and_noise_are_the_covariance() -> None:
+    """Of colours that vary in three ways, with fewer people than texels and with more."""
     rng = np.random.default_rng(0)
     mixing = rng.normal(0, 0.1, (3, 50))
     colors = 0.5 + np.einsum("pcr,rt->ptc", rng.normal(size=(40, 3, 3)), mixing)

@@ -1,8 +1,7 @@
-"""UV-space scores on held-out people, beside two baselines that learn nothing.
+"""UV-space scores on held-out people, beside two baselines without the network.
 
 ``mean``: the inverse texture map, unseen texels take the mean of the seen ones. ``fill``: unseen texels
-take the
-template's spatial guess (near, mirrored, far). PSNR in dB over valid texels, in sRGB; offsets and
+take the guess of :mod:`lca_core.model.fill`. PSNR in dB over valid texels, in sRGB; offsets and
 corrections in mm.
 """
 

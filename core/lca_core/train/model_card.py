@@ -52,7 +52,7 @@ def results_table(scores: dict[str, float]) -> str:
     """Markdown table of ours beside both baselines, one block per number of views."""
     counts = sorted({int(k[1:].split("/")[0]) for k in scores if k.startswith("n") and "/" in k})
     lines = [
-        "| views | quantity | ours | baseline: nothing learned | baseline: spatial fill |",
+        "| views | quantity | ours | baseline: nothing learned | baseline: fill, no network |",
         "|---|---|---|---|---|",
     ]
 
@@ -235,7 +235,8 @@ Loop: {json.dumps(loop)}.
 {rendered_section(drawn, test_scores, test_before)}## Scores on held-out synthetic people
 UV space, at the network's {info.config.uv_size} x {info.config.uv_size} grid, averaged weights after step {int(scores.get("step", 0))}. "Nothing learned":
 for colour the inverse texture map alone with the mean colour on unseen texels, for offsets no clothing, for
-corrections the body's own expression and pose shapes. "Spatial fill" spreads seen colours over the body.
+corrections the body's own expression and pose shapes. "Fill": unseen texels as `lca_core.model.fill` guesses them,
+from principal components of training people, without the network.
 With this few people, differences below 0.1 dB or 0.1 mm are not claims.
 These are synthetic numbers on our own data: do not compare them with published PSNRs.
 
