@@ -17,14 +17,17 @@ from scipy.spatial import cKDTree
 from lca_core.model.density import Samples
 from lca_core.model.loose import node_weights
 from lca_core.model.references import References
-from lca_core.model.skirt import LEGS, Skirt, Wrapped, wrap
+from lca_core.model.skirt import ANKLES, LEGS, Skirt, Wrapped, wrap
 from lca_core.model.surface import PosedTexels, array
 
-CLOTH_RIM_M, LEG_RIM_M = 0.06, 0.09
-"""Height of the rims above and below a hem where the photographs may show the other side."""
+CLOTH_RIM_M, LEG_RIM_M, LEG_RIM = 0.06, 0.13, 0.3
+"""Height of the rims above and below a hem where the photographs may show the other side; the lower
+one is at most this share of the way to the ankles."""
 HEM_NEIGHBOURS, AT_HOME, HEM_CONTRAST = 32, 0.1, (0.06, 0.16)
 """Places beyond the rim that say which colours belong there, the share of them that is enough, and the
 distances (sRGB) between which a colour becomes that of another thing."""
+MIXED = 0.12
+"""Share of the cloth's colour in a leg's from which it is not the leg's own; twice that is surely not."""
 
 
 class DressedSamples(Samples):
@@ -127,7 +130,8 @@ def clean_hem(
     # Up and down count little: neighbours lie above a place on the cloth, below one on a leg.
     place[:, 1] *= 0.4
     worn = np.flatnonzero(cloth & (above >= CLOTH_RIM_M) & (above < 3 * CLOTH_RIM_M))
-    bare = np.flatnonzero(legs & (above <= -LEG_RIM_M) & (above > -3 * LEG_RIM_M))
+    leg_rim = min(LEG_RIM_M, LEG_RIM * (on.skirt.hem_y - on.skirt.joints[list(ANKLES), 1].mean()))
+    bare = np.flatnonzero(legs & (above <= -leg_rim) & (above > -3 * leg_rim))
     if min(len(worn), len(bare)) < HEM_NEIGHBOURS:
         return out
 
@@ -135,18 +139,19 @@ def clean_hem(
         """The places [R,HEM_NEIGHBOURS] of ``at`` beside those of ``of`` [R]."""
         return np.asarray(at[cKDTree(place[at]).query(place[of], HEM_NEIGHBOURS)[1]])
 
-    def away(of: NDArray[np.int64], at: NDArray[np.int64]) -> NDArray[np.float64]:
-        """How far [R] the colours of ``of`` are from those of ``at`` beside it; patterns have several."""
-        apart = np.linalg.norm(color[of][:, None] - color[near(of, at)], axis=2)
-        return np.asarray(np.quantile(apart, AT_HOME, axis=1))
-
     least, most = HEM_CONTRAST
     rim = np.flatnonzero(cloth & (above < CLOTH_RIM_M))
-    under = np.flatnonzero(legs & (above <= 0) & (above > -LEG_RIM_M))
-    for of, at in ((rim, worn), (under, bare)):
-        share = np.clip((away(of, at) - least) / (most - least), 0, 1)
-        if at is bare:
-            # Socks begin where they like: only what looks like the cloth leaves the legs.
-            share *= away(of, worn) < away(of, at)
-        out[of] = share[:, None] * np.median(color[near(of, at)], 1) + (1 - share[:, None]) * out[of]
+    beside = color[near(rim, worn)]
+    # Patterns: a colour is at home where some of the places beyond have it.
+    away = np.quantile(np.linalg.norm(color[rim][:, None] - beside, axis=2), AT_HOME, axis=1)
+    share = np.clip((away - least) / (most - least), 0, 1)[:, None]
+    out[rim] += share * (np.median(beside, 1) - out[rim])
+    # Socks begin where they like: legs lose only what is a mixture of leg and cloth.
+    under = np.flatnonzero(legs & (above <= 0) & (above > -leg_rim))
+    usual, other = (np.median(color[near(under, at)], 1) for at in (bare, worn))
+    to_cloth, off = other - usual, color[under] - usual
+    mixed = (off * to_cloth).sum(1) / np.maximum(np.square(to_cloth).sum(1), 1e-4)
+    beside_line = np.linalg.norm(off - mixed[:, None] * to_cloth, axis=1)
+    share = np.clip(mixed / MIXED - 1, 0, 1) * np.clip((most - beside_line) / (most - least), 0, 1)
+    out[under] += share[:, None] * (usual - out[under])
     return out

@@ -33,6 +33,8 @@ LIP_REACH = 0.005
 """Distance from the rim of the mouth up to which skin is lip."""
 RED = np.array([1.0, 0.52, 0.47])
 """Hue of the inside, as far as the lips do not say: r, g, b over r."""
+PALEST = 1.25
+"""Green and blue of the inside over those of ``RED``, at most."""
 NEAR, DEEP, FADE = 0.62, 0.11, 0.018
 """Brightness over that of the lips at the rim and far inside, and the depth in metres over which it falls."""
 TONGUE = 2.2
@@ -118,8 +120,10 @@ def paint_mouth(
     skin = (depth < LIP_REACH) & ~points.inside & (points.part == 0)
     seen = skin & (trust > 0.3)
     lip = np.median(color[seen if seen.sum() > 20 else skin], 0)
-    hue = np.minimum(lip / max(float(lip[0]), 0.05), 1.0)
-    red = float(lip[0]) * 0.5 * (RED + np.minimum(hue, RED * 1.25))
+    hue = lip / max(float(lip[0]), 0.05)
+    # Pale lips are paler than any gum; the tint of the light stays.
+    hue[1:] *= min(1.0, PALEST * RED[1:].mean() / max(float(hue[1:].mean()), 0.05))
+    red = float(lip[0]) * 0.5 * (RED + hue)
     fall = DEEP + (NEAR - DEEP) * np.exp(-depth[painted] / FADE)
     fall *= np.where(points.part[painted] == 1, TONGUE, 1.0)
     out[painted] = np.clip(fall[:, None] * red, 0, 1)

@@ -43,6 +43,7 @@ OVERLAP = 0.012
 BLEND = (-0.02, 0.20)
 """Levels between which the body's own surface gives way to the tube."""
 LEGS = tuple(JOINT_INDEX[f"{s}_{n}"] for s in ("left", "right") for n in ("hip", "knee", "ankle", "foot"))
+ANKLES = (JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"])
 _SIDES = (
     tuple(JOINT_INDEX[f"left_{n}"] for n in ("hip", "knee", "ankle")),
     tuple(JOINT_INDEX[f"right_{n}"] for n in ("hip", "knee", "ankle")),
