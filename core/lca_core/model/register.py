@@ -32,7 +32,7 @@ SURROUNDINGS = 4.0
 which differ between frames, do not move anything."""
 ITSELF = 0.25
 """Weight of the colour itself beside that difference."""
-ROUGH, STAY = 180.0, 6.0
+ROUGH, STAY = 180.0, 200.0
 """Weights of squared differences between linked nodes and of squared shifts, m^2; the error is about 0.1."""
 RATE = 0.0025
 LIMIT = 0.04
