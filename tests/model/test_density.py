@@ -15,7 +15,7 @@ from lca_core.body.rotation import quaternion_to_matrix
 from lca_core.model.assemble import Corrector, place, resize_valid
 from lca_core.model.config import PRESETS
 from lca_core.model.density import FINEST, Samples, _cells, plan
-from lca_core.model.eyes import EyeColors, even_lids, lids, paint_eyes, skin_around_eyes
+from lca_core.model.eyes import LUMA, EyeColors, even_lids, lids, paint_eyes, skin_around_eyes
 from lca_core.model.network import LCAModel
 from lca_core.model.resample import MapSampler
 from lca_core.model.strain import Strain
@@ -234,3 +234,24 @@ def test_specks_on_lids_take_the_skin_beside_them_and_a_shaded_lid_stays(samples
     assert kept.mean() > 0.95, "only the rim of a lid may take its neighbours' brightness"
     away = np.setdiff1d(np.arange(samples.count), lid)
     np.testing.assert_array_equal(out[away], spoiled[away])
+
+
+def test_a_lid_folded_away_closes_in_the_colour_of_the_skin_with_lashes_on_its_edge(samples: Samples) -> None:
+    skin = np.array([0.75, 0.58, 0.48], np.float32)
+    color = np.repeat(skin[None], samples.count, 0)
+    lid, around = lids(samples), skin_around_eyes(samples, 0.05)
+    color[lid] = 0.2
+    known = np.nonzero(around & ~lid)[0]
+    out = even_lids(samples, color, around, known)
+    closed = torch.zeros(1, 52)
+    closed[0, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]] = 1
+    move = samples.rest_corrective(torch.zeros(1, 55, 3), closed)[0].numpy()
+    upper = lid & (np.linalg.norm(move, axis=1) > 0.004)
+    place = samples._rest(torch.zeros(50))[0].numpy() + move
+    left = upper & (place[:, 0] > 0)
+    middle = left & (np.abs(place[:, 0] - place[left, 0].mean()) < 0.003)
+    high = middle & (place[:, 1] > np.quantile(place[middle, 1], 0.6))
+    edge = middle & (place[:, 1] < place[middle, 1].min() + 0.0005)
+    np.testing.assert_allclose(out[high], np.broadcast_to(skin, out[high].shape), atol=0.02)
+    assert edge.any() and (out[edge] @ LUMA).max() < 0.75 * skin @ LUMA
+    np.testing.assert_array_equal(out[~lid], color[~lid])

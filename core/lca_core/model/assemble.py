@@ -296,8 +296,8 @@ def _eyes(
     part = wrong[holes, None]
     out[holes] = part * continue_skin(position, out, seen.hit, holes, known) + (1 - part) * out[holes]
     share[holes] = np.maximum(share[holes], part)
-    out = even_lids(samples, out, around)
     skin = np.median(out[known if len(known) else np.nonzero(around)[0]], 0)
+    out = even_lids(samples, out, around, known)
     found = guard.colors(seen.head_ranks, skin)
     out = paint_mouth(samples, out, seen.hit)
     share[samples.inside | (samples.part == 1)] = 1.0

@@ -34,6 +34,11 @@ LID_TRAVEL = 0.001
 LID_NEIGHBOURS, LID_CONTRAST = 128, 0.07
 """How many Gaussians around a place on the closed lid agree on its brightness, and the share by which it may
 differ from them; at twice that it takes theirs."""
+LID_FOLDED, LID_REACH, LID_SKIN = (0.001, 0.003), 0.01, 0.72
+"""Metres of travel between which lid skin goes from seen to folded away behind the open eye; metres over
+which it takes the skin beside the lid; brightness of skin over that of the brightest around the eye."""
+LASHES, LASH_M = 0.45, 0.0006
+"""How much darker than skin lashes are, and half of their width in metres."""
 FOLD_DEPTH = 0.0025
 """Metres behind the nearest surface from which skin around the eyes counts as hidden."""
 IRIS_RADIUS, PUPIL_RADIUS = 0.0061, 0.0021
@@ -177,12 +182,17 @@ def lids(points: BodyPoints) -> NDArray[np.bool_]:
 
 
 def even_lids(
-    points: BodyPoints, color: NDArray[np.floating], around: NDArray[np.bool_]
+    points: BodyPoints,
+    color: NDArray[np.floating],
+    around: NDArray[np.bool_],
+    known: NDArray[np.integer] | None = None,
 ) -> NDArray[np.float32]:
     """Colours [T,3] without the lashes and specks of white that a fit off by some millimetres leaves on lids.
 
     A median over the skin beside each place of the *closed* lid, where such specks would stretch to streaks.
-    color [T,3] sRGB; around [T]: the skin of the eyes' neighbourhood.
+    color [T,3] sRGB; around [T]: the skin of the eyes' neighbourhood; known: indices of skin seen beside the
+    lids. With it, what is folded away behind an open eye takes the colour of what it closes upon, because all
+    that a view saw there was shade and lashes; the lashes are then drawn along the lid's edge.
     """
     closed = torch.zeros(1, 52)
     closed[0, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]] = 1
@@ -199,6 +209,31 @@ def even_lids(
     off = np.abs(bright[lid] / np.maximum(middle[:, 0], 0.02) - 1)
     part = np.clip((off - LID_CONTRAST) / LID_CONTRAST, 0, 1)[:, None]
     out[lid] = part * even + (1 - part) * out[lid]
+    beside = np.setdiff1d(known, lid) if known is not None else lid[:0]
+    if len(beside):
+        place = shut.numpy()
+        travel = np.linalg.norm(place[lid] - points._rest(torch.zeros(50))[0].numpy()[lid], axis=1)
+        low, high = LID_FOLDED
+        part = np.clip((travel - low) / (high - low), 0, 1)[:, None]
+        # Brows and lashes beside the lid are no skin.
+        beside = beside[bright[beside] > LID_SKIN * np.quantile(bright[beside], 0.8)]
+        even = continue_skin(place, out, np.ones(len(out)), lid, beside, LID_REACH)
+        even = even * (1 - LASHES * _edge(place[lid], travel))[:, None]
+        out[lid] = part * even + (1 - part) * out[lid]
+    return out
+
+
+def _edge(place: NDArray[np.floating], travel: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How near the lower edge of the closed upper lids points [P,3] are that move by ``travel`` [P], 0-1."""
+    out = np.zeros(len(place))
+    upper = np.nonzero(travel > LID_FOLDED[1])[0]
+    if len(upper):
+        column = np.round(place[upper, 0] / LASH_M).astype(int)
+        column -= column.min()
+        lowest = np.full(column.max() + 1, np.inf)
+        np.minimum.at(lowest, column, place[upper, 1])
+        above = place[upper, 1] - lowest[column]
+        out[upper] = np.clip(2 - above / LASH_M, 0, 1)
     return out
 
 
