@@ -93,3 +93,17 @@ def test_it_is_painted_in_the_hue_of_the_lips_darker_with_depth(template: Templa
     pale = mouth.paint_mouth(samples, np.where(color == np.float32(0.35), np.float32(0.5), color),
                              np.ones(samples.count))  # fmt: skip
     assert pale[painted, 1].sum() > out[painted, 1].sum(), "paler lips, a paler mouth"
+
+
+def test_the_inside_of_a_closed_mouth_stays_behind_the_skin(samples: Samples) -> None:
+    position = samples._rest(torch.zeros(50))[0].numpy()
+    skin = (samples.part == 0) & ~samples.inside
+    scales = np.full((samples.count, 3), 0.002, np.float32)
+    out = mouth.kept_within(position, scales, samples.inside, skin)
+    gap = np.linalg.norm(
+        position[samples.inside][:, None] - position[skin & (position[:, 1] > 0)][None], axis=2
+    )
+    reach = 3 * out[samples.inside].max(1)
+    assert (reach <= np.maximum(gap.min(1), 0.0007)).all()
+    assert (out[samples.inside] == scales[samples.inside]).any(), "deep inside there is room"
+    np.testing.assert_array_equal(out[~samples.inside], scales[~samples.inside])

@@ -25,7 +25,7 @@ from lca_core.model.detail import detailed
 from lca_core.model.dressing import Dressing, clean_hem, dress
 from lca_core.model.eyes import LUMA, EyeGuard, continue_skin, even_lids, lids, paint_eyes, skin_around_eyes
 from lca_core.model.inverse_texture import PointViews, registration, sample_points, sample_views
-from lca_core.model.mouth import paint_mouth
+from lca_core.model.mouth import kept_within, paint_mouth
 from lca_core.model.network import CanonicalMaps, LCAModel
 from lca_core.model.references import References
 from lca_core.model.resample import MapSampler
@@ -177,6 +177,8 @@ def canonical_gaussians(
             colors = torch.from_numpy(clean_hem(worn, samples, position.numpy(), colors.numpy()))
         spacing = torch.from_numpy(samples.spacing(refs.betas[0].detach().cpu().float()))
         means, quats, scales = place(position, frame, spacing, at.offset, at.quat, at.log_scale)
+        skin = (samples.part == 0) & ~samples.inside
+        scales = torch.from_numpy(kept_within(means.numpy(), scales.numpy(), samples.inside, skin))
         weights = residual_weights(torch.from_numpy(samples.weights), at.skin)
         for on in (None if shoes is None else shoes.points, None if worn is None else worn.points):
             if on is not None:

@@ -37,6 +37,8 @@ PALEST = 1.25
 """Green and blue of the inside over those of ``RED``, at most."""
 NEAR, DEEP, FADE = 0.62, 0.11, 0.018
 """Brightness over that of the lips at the rim and far inside, and the depth in metres over which it falls."""
+EXTENT, SLACK, SMALLEST = 3.0, 0.0005, 0.0002
+"""Standard deviations a Gaussian reaches, metres between the skin and the centres on it, metres."""
 TONGUE = 2.2
 """Brightness of the tongue over that of the surface around it."""
 
@@ -100,6 +102,23 @@ def rim(points: BodyPoints) -> NDArray[np.int64]:
     """Vertices where the inside of the mouth meets the lips."""
     inside = mouth_faces(points)
     return np.intersect1d(points.faces[inside], points.faces[~inside])
+
+
+def kept_within(
+    means: NDArray[np.floating],
+    scales: NDArray[np.floating],
+    inside: NDArray[np.bool_],
+    skin: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Scales [T,3] m with which nothing ``inside`` [T] the closed mouth reaches through the ``skin`` [T].
+
+    Renderers that sort whole Gaussians hide what lies behind; a path tracer cuts through and would show it.
+    """
+    out = scales.astype(np.float32).copy()
+    if inside.any() and skin.any():
+        room = cKDTree(means[skin]).query(means[inside])[0] - SLACK
+        out[inside] = np.minimum(out[inside], np.maximum(room / EXTENT, SMALLEST)[:, None])
+    return out
 
 
 def paint_mouth(
