@@ -124,7 +124,7 @@ def distill(args: argparse.Namespace) -> int:
 
     from lca_core.avatar.animate import Correction, LinearCorrection, local_rotations
     from lca_core.avatar.correctives import distill as fit_correctives
-    from lca_core.avatar.correctives import sample_poses
+    from lca_core.avatar.correctives import face_points, sample_poses
     from lca_core.avatar.file import load_avatar, save_avatar
     from lca_core.avatar.frame import PoseFrame
     from lca_core.avatar.live import NetworkCorrection
@@ -133,9 +133,14 @@ def distill(args: argparse.Namespace) -> int:
     avatar = load_avatar(args.avatar)
     model = load_model(path=args.weights) if args.weights else load_model(avatar.weights.config)
     network = NetworkCorrection.of(avatar, model)
+    weights = np.zeros((avatar.gaussian_count, len(avatar.skinning.parents)), np.float32)
+    np.put_along_axis(
+        weights, avatar.skinning.joint_indices.astype(np.int64), avatar.skinning.joint_weights, 1
+    )
     with progress_bar(args.json) as advance:
         made = fit_correctives(
             network, seed=args.seed, components=args.components, pose_samples=args.poses,
+            face=face_points(weights),
             report=lambda fraction: advance("distilling", fraction, None),
         )  # fmt: skip
     avatar = dataclasses.replace(avatar, correctives=made)

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lca_core.avatar.animate import Correction, Deltas, local_rotations
 from lca_core.avatar.avatar import Correctives
 from lca_core.avatar.frame import PoseFrame
 from lca_core.body.names import JOINT_NAMES, NUM_ARKIT, NUM_JOINTS
 
+FACE = [i for i, n in enumerate(JOINT_NAMES) if "eye" in n or n in ("neck", "head", "jaw")]
 POSE_FEATURES = (NUM_JOINTS - 1) * 9
 # Units in which one of each delta is about equally visible: metres, quaternion parts, log scale, SH DC.
 VISIBLE = {"means": 1e-3, "quats": 2e-2, "log_scales": 5e-2, "sh0": 2e-2}
@@ -30,6 +32,7 @@ def distill(
     seed: int = 0,
     components: int = 6,
     pose_samples: int = 40,
+    face: NDArray[np.bool_] | None = None,
     report: Callable[[float], None] = lambda fraction: None,
 ) -> Correctives:
     """Fit linear correctives to ``correction``, which must be zero at rest.
@@ -39,6 +42,8 @@ def distill(
         seed: of the sampled poses.
         components: pose components kept.
         pose_samples: poses evaluated.
+        face: (N,) what ARKit shapes may move (:func:`face_points`); elsewhere the network's answer to a
+            shape is noise of some tenths of a millimetre. None lets them move everything.
         report: called with the fraction done.
     """
     total = NUM_ARKIT + pose_samples
@@ -48,7 +53,8 @@ def distill(
         weights = np.zeros(NUM_ARKIT, np.float32)
         weights[shape] = 1.0
         deltas = _evaluate(correction, PoseFrame(arkit=weights))
-        moved = np.flatnonzero(_visible(deltas))
+        visible = _visible(deltas)
+        moved = np.flatnonzero(visible if face is None else visible & face)
         index.append(moved)
         pointers.append(pointers[-1] + len(moved))
         for name, rows in parts.items():
@@ -77,6 +83,11 @@ def distill(
         pose_log_scales=pose["log_scales"].astype(half),
         pose_sh0=pose["sh0"].astype(half),
     )
+
+
+def face_points(weights: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which Gaussians (N,) expressions and gaze may move, from their skin weights (N,55): head and neck."""
+    return np.asarray(weights[:, FACE].sum(1) > 0.05)
 
 
 def pose_feature(frame: PoseFrame) -> np.ndarray:

@@ -18,7 +18,7 @@ import torch
 from lca.errors import InvalidInputError
 from lca_core.avatar.avatar import Avatar, Canonical, Skinning, WeightsInfo
 from lca_core.avatar.bake import bake
-from lca_core.avatar.correctives import distill
+from lca_core.avatar.correctives import distill, face_points
 from lca_core.avatar.garment import dressed_proxy, garment_facts, still
 from lca_core.avatar.light import photo_pose, with_light_transfer
 from lca_core.avatar.live import NetworkCorrection
@@ -168,7 +168,10 @@ def create_avatar(
     )
     canonical = _canonical(made, correction)
     correctives = distill(
-        correction, seed=seed, report=lambda fraction: steps.report("correctives", fraction)
+        correction,
+        seed=seed,
+        face=face_points(made.weights),
+        report=lambda fraction: steps.report("correctives", fraction),
     )
     if made.loose is not None:
         still(correctives, made.loose)
