@@ -24,11 +24,11 @@ def checked(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.stack([0.5 + 0.4 * wave, 0.5 + 0.3 * np.cos(2 * np.pi * 7 * v) + 0 * u, 0.4 + 0.3 * wave], -1)
 
 
-def two_views(scenes, wrong: tuple[float, float], views: int = 2):
+def two_views(scenes, wrong: tuple[float, float]):
     """The painted ellipsoid from directions 30 degrees apart, the second camera taken to stand elsewhere."""
     ks, viewmats = scenes.cameras(12, SIZE)
-    ks, viewmats = ks[:views], viewmats[:views].copy()
-    pictures = [scenes.render(checked, ks[i], viewmats[i], SIZE) for i in range(views)]
+    ks, viewmats = ks[:2], viewmats[:2].copy()
+    pictures = [scenes.render(checked, ks[i], viewmats[i], SIZE) for i in range(2)]
     viewmats[1, :2, 3] += wrong
     body = scenes.template(64)
     return body, scenes.references(pictures, ks, viewmats, PRESETS["tiny"], body)

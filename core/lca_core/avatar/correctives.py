@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from lca_core.avatar.animate import Correction, Deltas, local_rotations
 from lca_core.avatar.avatar import Correctives
 from lca_core.avatar.frame import PoseFrame
-from lca_core.body.names import JOINT_NAMES, NUM_ARKIT, NUM_JOINTS
+from lca_core.body.names import HEAD_JOINTS, JOINT_INDEX, JOINT_NAMES, NUM_ARKIT, NUM_JOINTS
 
-FACE = [i for i, n in enumerate(JOINT_NAMES) if "eye" in n or n in ("neck", "head", "jaw")]
+FACE = (JOINT_INDEX["neck"], *HEAD_JOINTS)
 POSE_FEATURES = (NUM_JOINTS - 1) * 9
 # Units in which one of each delta is about equally visible: metres, quaternion parts, log scale, SH DC.
 VISIBLE = {"means": 1e-3, "quats": 2e-2, "log_scales": 5e-2, "sh0": 2e-2}

@@ -44,3 +44,6 @@ NUM_JOINTS = len(JOINT_NAMES)
 NUM_ARKIT = len(ARKIT_NAMES)
 JOINT_INDEX: dict[str, int] = {name: i for i, name in enumerate(JOINT_NAMES)}
 ARKIT_INDEX: dict[str, int] = {name: i for i, name in enumerate(ARKIT_NAMES)}
+HEAD_JOINTS: tuple[int, ...] = tuple(
+    JOINT_INDEX[name] for name in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf")
+)

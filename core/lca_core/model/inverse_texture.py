@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lca_core.body.cage import one_per_cell
-from lca_core.body.names import JOINT_INDEX
+from lca_core.body.names import HEAD_JOINTS
 from lca_core.model.consensus import believed, rings
 from lca_core.model.raster import depth_buffer, sample_bilinear, visible
 from lca_core.model.references import References, Source
@@ -46,7 +46,6 @@ APART = 0.06
 """Metres of depth from which that part is another surface."""
 REGISTERED = 0.012
 """Metres between the points by which views are registered."""
-HEAD = tuple(JOINT_INDEX[name] for name in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf"))
 
 
 @dataclass
@@ -214,7 +213,7 @@ def registration(
             seen.trust[some],
         )
     # Landmarks hold the face, and painted eyes stay where the body has them.
-    return register(rest[some], views, points.weights[some][:, HEAD].sum(1), start)
+    return register(rest[some], views, points.weights[some][:, HEAD_JOINTS].sum(1), start)
 
 
 def _looks(

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from lca_core.body.model import BodyModel
-from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
+from lca_core.body.names import HEAD_JOINTS, JOINT_NAMES
 from lca_core.body.rotation import axis_angle_to_matrix
 
 KEPT_PEOPLE = 400
@@ -102,12 +102,11 @@ class BodyPoints:
         self.vertex_weights = vertex_weights
         weights = np.einsum("tk,tkj->tj", self.bary, vertex_weights[self.corners])
         self.weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-        head = [JOINT_INDEX[n] for n in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf")]
         arms = [i for i, name in enumerate(JOINT_NAMES) if is_lower_arm(name)]
         in_arm = vertex_weights[:, arms].sum(1) > 0.5
         self.arm_faces = np.ascontiguousarray(self.faces[in_arm[self.faces].all(1)])
         self.arm_texels = in_arm[self.corners].all(1).astype(np.float32)
-        self.head_vertices = np.nonzero(vertex_weights[:, head].sum(1) > 0.5)[0]
+        self.head_vertices = np.nonzero(vertex_weights[:, HEAD_JOINTS].sum(1) > 0.5)[0]
         self._people: OrderedDict[bytes, tuple[Tensor, Tensor, Tensor]] = OrderedDict()
         self._shapes: tuple[Tensor, Tensor] | None = None
         self._pose_rows: tuple[Tensor, Tensor] | None = None

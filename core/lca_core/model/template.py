@@ -19,7 +19,7 @@ from torch import Tensor
 from lca.errors import InvalidInputError
 from lca_core.body.atlas import UvAtlas
 from lca_core.body.model import BodyModel
-from lca_core.body.names import JOINT_INDEX
+from lca_core.body.names import HEAD_JOINTS
 from lca_core.body.points import farthest_points
 from lca_core.body.points import locate as locate_on_body
 from lca_core.model.fill import ANCHORS, ColorPrior, Spread, fill, load_prior
@@ -205,8 +205,7 @@ class Template(BodyPoints):
         return self.scatter(fill(self.gather(color), self.gather(hit), self._prior, self._spread))
 
     def _head_texels(self) -> Tensor:
-        head = [JOINT_INDEX[n] for n in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf")]
-        return torch.from_numpy(self.weights[:, head].sum(1) > 0.5)
+        return torch.from_numpy(self.weights[:, HEAD_JOINTS].sum(1) > 0.5)
 
 
 @lru_cache(maxsize=4)
