@@ -255,3 +255,23 @@ def test_a_lid_folded_away_closes_in_the_colour_of_the_skin_with_lashes_on_its_e
     np.testing.assert_allclose(out[high], np.broadcast_to(skin, out[high].shape), atol=0.02)
     assert edge.any() and (out[edge] @ LUMA).max() < 0.75 * skin @ LUMA
     np.testing.assert_array_equal(out[~lid], color[~lid])
+
+
+def test_lashes_are_one_thin_line_without_gaps(samples: Samples) -> None:
+    """Of a closed upper lid only the lowest 3 mm are darkened, in every column of 3 mm across it."""
+    color = np.full((samples.count, 3), 0.6, np.float32)
+    lid, around = lids(samples), skin_around_eyes(samples, 0.05)
+    bright = even_lids(samples, color, around, np.nonzero(around & ~lid)[0]) @ LUMA / 0.6
+    closed = torch.zeros(1, 52)
+    closed[0, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]] = 1
+    move = samples.rest_corrective(torch.zeros(1, 55, 3), closed)[0].numpy()
+    place = samples._rest(torch.zeros(50))[0].numpy() + move
+    upper = lid & (move[:, 1] < -0.004)
+    for side in (1, -1):
+        mine = np.nonzero(upper & (side * place[:, 0] > 0))[0]
+        low, high = np.quantile(place[mine, 0], (0.15, 0.85))
+        for start in np.arange(low, high - 0.003, 0.003):
+            column = mine[(place[mine, 0] >= start) & (place[mine, 0] < start + 0.003)]
+            above = place[column, 1] - place[column, 1].min()
+            assert bright[column][above < 0.001].min() < 0.8
+            assert bright[column][above > 0.003].min() > 0.95

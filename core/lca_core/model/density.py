@@ -34,6 +34,9 @@ EYE_SPACINGS = ((1.9, 0.0035), (1.25, 0.0018), (0.5, 0.0010))
 lids may show, the sides. What lies behind them is never seen and carries nothing."""
 MOUTH_SPACING, TONGUE_SPACING = 0.0053, 0.008
 NOWHERE = 0
+EYE_JOINTS = (JOINT_INDEX["left_eye_smplhf"], JOINT_INDEX["right_eye_smplhf"])
+EYE_REACH = 0.03
+"""Metres around an eye's centre in which its lids end."""
 
 
 class Samples(BodyPoints):
@@ -182,6 +185,8 @@ def wanted_steps(template: Template, base: int) -> NDArray[np.int64]:
     shut = array(body.rest(torch.zeros(1, 50), torch.from_numpy(closed))[0])[0]
     unfolded = _face_spacing(template, shut)
     lids = head & (unfolded > UNFOLDS * spacing)
+    # Lashes are a line along the rim of the lid.
+    lids |= head & np.isin(faces, lid_rims(template)).any(1)
 
     def steps(target: float, spacing: NDArray[np.floating] = spacing) -> NDArray[np.int64]:
         ratio = np.maximum(spacing * base / target, 1.0)
@@ -205,6 +210,25 @@ def wanted_steps(template: Template, base: int) -> NDArray[np.int64]:
             for limit, target in EYE_SPACINGS:
                 wanted = np.where(ball & (angle < limit), steps(target), wanted)
     return wanted
+
+
+def lid_rims(points: BodyPoints) -> NDArray[np.int64]:
+    """Vertex pairs [R,2] of the edges where lids meet the eye sockets; none on a body without sockets."""
+    cavity = getattr(points.body, "cavity", None)
+    if cavity is None:
+        return np.zeros((0, 2), np.int64)
+    rest, joints = (array(x)[0] for x in points.body.rest(torch.zeros(1, 50), None))
+    faces = points.faces.astype(np.int64)
+    inner = array(cavity)[faces].all(1)
+
+    def edges(chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+        pairs = np.concatenate([chosen[:, [0, 1]], chosen[:, [1, 2]], chosen[:, [2, 0]]])
+        return np.unique(np.sort(pairs, 1) @ np.array([len(rest), 1]))
+
+    both = np.intersect1d(edges(faces[inner]), edges(faces[~inner]))
+    pairs = np.stack(np.divmod(both, len(rest)), 1)
+    away = np.linalg.norm(rest[pairs[:, :1]] - joints[None, list(EYE_JOINTS)], axis=2).min(1)
+    return pairs[away < EYE_REACH]
 
 
 def _face_spacing(template: Template, vertices: NDArray[np.floating]) -> NDArray[np.float64]:

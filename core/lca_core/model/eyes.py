@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from lca_core.body.names import ARKIT_INDEX, JOINT_INDEX
-from lca_core.model.density import Samples
+from lca_core.body.names import ARKIT_INDEX
+from lca_core.model.density import EYE_JOINTS, Samples, lid_rims
 from lca_core.model.raster import depth_buffer, sample_bilinear
 from lca_core.model.references import Source
 from lca_core.model.surface import BodyPoints, array
 
-EYE_JOINTS = (JOINT_INDEX["left_eye_smplhf"], JOINT_INDEX["right_eye_smplhf"])
 WINDOW_PIXEL = 0.0004
 """Metres per pixel of the close look at the eyes."""
 WINDOW_MARGIN = 0.012
@@ -35,10 +34,13 @@ LID_NEIGHBOURS, LID_CONTRAST = 128, 0.07
 """How many Gaussians around a place on the closed lid agree on its brightness, and the share by which it may
 differ from them; at twice that it takes theirs."""
 LID_FOLDED, LID_REACH, LID_SKIN = (0.001, 0.003), 0.01, 0.72
-"""Metres of travel between which lid skin goes from seen to folded away behind the open eye; metres over
-which it takes the skin beside the lid; brightness of skin over that of the brightest around the eye."""
-LASHES, LASH_M = 0.45, 0.0006
-"""How much darker than skin lashes are, and half of their width in metres."""
+"""Metres of travel between which lid skin goes from seen to folded away behind the open eye; metres around
+the lid that say what its skin is like; least brightness of that skin over its median."""
+LID_NEAR, LID_BELOW = 0.005, 0.7
+"""Metres over which the lid takes the skin beside the open eye; how far its rim takes that under it once
+closed."""
+LASHES, LASH_M = 0.5, 0.0014
+"""How much darker than skin the rim of the upper lid is, and the metres from it over which that fades."""
 FOLD_DEPTH = 0.0025
 """Metres behind the nearest surface from which skin around the eyes counts as hidden."""
 IRIS_RADIUS, PUPIL_RADIUS = 0.0061, 0.0021
@@ -175,9 +177,7 @@ def skin_around_eyes(points: BodyPoints, reach: float) -> NDArray[np.bool_]:
 
 def lids(points: BodyPoints) -> NDArray[np.bool_]:
     """Skin [T] that slides over the eyes when they close."""
-    closed = torch.zeros(1, 52)
-    closed[0, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]] = 1
-    moved = points.rest_corrective(torch.zeros(1, 55, 3), closed)[0]
+    moved = points.rest_corrective(torch.zeros(1, 55, 3), _blink())[0]
     return (moved.norm(dim=1) > LID_TRAVEL).numpy() & skin_around_eyes(points, 0.04)
 
 
@@ -191,17 +191,16 @@ def even_lids(
 
     A median over the skin beside each place of the *closed* lid, where such specks would stretch to streaks.
     color [T,3] sRGB; around [T]: the skin of the eyes' neighbourhood; known: indices of skin seen beside the
-    lids. With it, what is folded away behind an open eye takes the colour of what it closes upon, because all
-    that a view saw there was shade and lashes; the lashes are then drawn along the lid's edge.
+    lids. With it, what is folded away behind an open eye goes from the colour of the skin over it to that of
+    what it closes upon, because all that a view saw there was shade and lashes; its rim is then darkened.
     """
-    closed = torch.zeros(1, 52)
-    closed[0, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]] = 1
-    shut = points._rest(torch.zeros(50))[0] + points.rest_corrective(torch.zeros(1, 55, 3), closed)[0]
+    opened = points._rest(torch.zeros(50))[0].numpy()
+    shut = opened + points.rest_corrective(torch.zeros(1, 55, 3), _blink())[0].numpy()
     lid, skin = np.nonzero(lids(points))[0], np.nonzero(around)[0]
     out = color.astype(np.float32).copy()
     if not len(lid):
         return out
-    near = skin[cKDTree(shut.numpy()[skin]).query(shut.numpy()[lid], min(LID_NEIGHBOURS, len(skin)))[1]]
+    near = skin[cKDTree(shut[skin]).query(shut[lid], min(LID_NEIGHBOURS, len(skin)))[1]]
     bright = color @ LUMA
     middle = np.median(bright[near], axis=1, keepdims=True)
     usual = np.abs(bright[near] / np.maximum(middle, 0.02) - 1) < LID_CONTRAST
@@ -211,30 +210,44 @@ def even_lids(
     out[lid] = part * even + (1 - part) * out[lid]
     beside = np.setdiff1d(known, lid) if known is not None else lid[:0]
     if len(beside):
-        place = shut.numpy()
-        travel = np.linalg.norm(place[lid] - points._rest(torch.zeros(50))[0].numpy()[lid], axis=1)
-        low, high = LID_FOLDED
-        part = np.clip((travel - low) / (high - low), 0, 1)[:, None]
         # Brows and lashes beside the lid are no skin.
-        beside = beside[bright[beside] > LID_SKIN * np.quantile(bright[beside], 0.8)]
-        even = continue_skin(place, out, np.ones(len(out)), lid, beside, LID_REACH)
-        even = even * (1 - LASHES * _edge(place[lid], travel))[:, None]
+        close = cKDTree(opened[lid]).query(opened[beside])[0] < LID_REACH
+        usual_skin = float(np.median(bright[beside[close] if close.any() else beside]))
+        beside = beside[bright[beside] > LID_SKIN * usual_skin]
+        sure = np.ones(len(out))
+        above = continue_skin(opened, out, sure, lid, beside, LID_NEAR)
+        below = continue_skin(shut, out, sure, lid, beside, LID_REACH)
+        travel = np.linalg.norm(shut[lid] - opened[lid], axis=1)[:, None]
+        share = LID_BELOW * travel / travel.max()
+        even = (1 - share) * above + share * below
+        even *= 1 - LASHES * _on_rim(points, shut[lid])[:, None]
+        low, high = LID_FOLDED
+        part = np.clip((travel - low) / (high - low), 0, 1)
         out[lid] = part * even + (1 - part) * out[lid]
     return out
 
 
-def _edge(place: NDArray[np.floating], travel: NDArray[np.floating]) -> NDArray[np.float64]:
-    """How near the lower edge of the closed upper lids points [P,3] are that move by ``travel`` [P], 0-1."""
-    out = np.zeros(len(place))
-    upper = np.nonzero(travel > LID_FOLDED[1])[0]
-    if len(upper):
-        column = np.round(place[upper, 0] / LASH_M).astype(int)
-        column -= column.min()
-        lowest = np.full(column.max() + 1, np.inf)
-        np.minimum.at(lowest, column, place[upper, 1])
-        above = place[upper, 1] - lowest[column]
-        out[upper] = np.clip(2 - above / LASH_M, 0, 1)
-    return out
+def _blink() -> torch.Tensor:
+    """The expression [1,52] that closes both eyes."""
+    closed = torch.zeros(1, 52)
+    closed[0, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]] = 1
+    return closed
+
+
+def _on_rim(points: BodyPoints, place: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How near places [P,3] of closed lids are to the rim of the upper lid, where lashes grow, 0-1."""
+    ends = lid_rims(points)
+    if not len(ends):
+        return np.zeros(len(place))
+    opened, shut = (array(points.body.rest(torch.zeros(1, 50), e)[0])[0] for e in (None, _blink()))
+    part = np.linspace(0, 1, 9)[:, None, None]
+    along, drop = (
+        ((1 - part) * v[ends[:, 0]] + part * v[ends[:, 1]]).reshape(-1, 3) for v in (shut, opened - shut)
+    )
+    low, high = LID_FOLDED
+    upper = np.clip((drop[:, 1] - low) / (high - low), 0, 1)
+    away, nearest = cKDTree(along).query(place)
+    return np.asarray(upper[nearest] * np.exp(-np.square(away / LASH_M)), np.float64)
 
 
 def paint_eyes(points: Samples, colors: EyeColors) -> NDArray[np.float32]:
