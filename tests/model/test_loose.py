@@ -12,7 +12,7 @@ import torch
 from lca.errors import InvalidInputError
 from lca_core.body.model import BodyModel
 from lca_core.body.names import JOINT_INDEX
-from lca_core.model import loose, skirt
+from lca_core.model import loose, skirt, tube
 from lca_core.model.skirt import LEVELS, Evidence, Skirt
 
 
@@ -35,7 +35,7 @@ def evidence(filled_to: int, views: int = 4, wide: float = 0.1) -> Evidence:
     )  # fmt: skip
 
 
-def tube(joints: np.ndarray, hem: float = 0.8) -> Skirt:
+def garment_of(joints: np.ndarray, hem: float = 0.8) -> Skirt:
     half = np.stack([np.linspace(0.2, 0.3, LEVELS), np.linspace(0.15, 0.25, LEVELS)], 1)
     return Skirt(half, np.zeros((LEVELS, 2)), hem, joints, 1.0, 4)
 
@@ -54,27 +54,50 @@ def test_only_masks_that_fill_the_gap_make_a_skirt(body: tuple[np.ndarray, ...])
     one.cloth[0] = notched.cloth[0]
     assert skirt.decide(one, joints) is None, "a view in four disagrees"
     assert skirt.decide(evidence(6, wide=0.3), joints) is None, "ends on the hips"
-    assert skirt.decide(evidence(24, views=1), joints) is None, "one view proves nothing"
+    alone = skirt.decide(evidence(24, views=1, wide=0.2), joints)
+    assert alone is not None and alone.hem == pytest.approx(found.hem), "the only view shows it clearly"
+    assert skirt.decide(evidence(24, views=1, wide=0.05), joints) is None, "one view must be clear"
+    unseen = evidence(24, views=4, wide=0.2)
+    unseen.gap[1:], unseen.cloth[1:] = 0, 0
+    assert skirt.decide(unseen, joints) is None, "one view of four proves nothing"
     assert skirt.decide(evidence(24, wide=0.0), joints) is None, "a closed gap without a wider outline"
     nothing = replace(evidence(24), gap=np.zeros((4, LEVELS)))
     assert skirt.decide(nothing, joints) is None, "legs together show no gap"
 
 
-def test_ellipse_is_recovered_from_the_widths_of_views(body: tuple[np.ndarray, ...]) -> None:
+def test_the_hull_of_two_circles_is_recovered_from_the_widths_of_views(body: tuple[np.ndarray, ...]) -> None:
     _, joints, _ = body
     e = evidence(24, views=8)
     a, b = 0.30, 0.20
-    width = np.sqrt(a**2 * e.across[:, 0] ** 2 + b**2 * e.across[:, 1] ** 2)
+    width = (a - b) * np.abs(e.across[:, 0]) + b
     found = skirt.decide(replace(e, width=np.tile(width[:, None], (1, LEVELS))), joints)
     assert found is not None
-    np.testing.assert_allclose(found.half[12], (a, b), atol=0.015)
+    np.testing.assert_allclose(found.half[12], (a, b), atol=0.005)
+    front = evidence(24, views=1, wide=0.2)
+    alone = skirt.decide(replace(front, width=np.full((1, LEVELS), a)), joints)
+    assert alone is not None
+    assert alone.half[12, 0] == pytest.approx(a, abs=0.005)
+    assert 0.5 * a < alone.half[12, 1] < 0.9 * a, "as deep as skirts are"
+
+
+def test_the_tube_begins_on_the_clothes_above_it(body: tuple[np.ndarray, ...]) -> None:
+    vertices, joints, weights = body
+    garment = garment_of(joints)
+    dressed = vertices + np.array([0.0, 0.0, 0.07], np.float32)
+    bare, on = (tube.wrap(garment, vertices, weights, dressed=d) for d in (None, dressed))
+    level = (skirt.height(joints, 0) - vertices[on.where, 1]) / (
+        skirt.height(joints, 0) - skirt.height(joints, 1)
+    )
+    moved = (on.means - bare.means)[:, 2]
+    np.testing.assert_allclose(moved[level < skirt.BLEND[0] + 0.01], 0.07, atol=0.001)
+    np.testing.assert_allclose(moved[level > skirt.BLEND[1]], 0, atol=1e-6)
 
 
 def test_legs_cover_the_tube_all_round_without_a_gap(body: tuple[np.ndarray, ...]) -> None:
     vertices, joints, weights = body
-    garment = tube(joints)
-    on = skirt.wrap(garment, vertices, weights)
-    level = on.means[:, 1] < skirt._height(joints, 0.3)
+    garment = garment_of(joints)
+    on = tube.wrap(garment, vertices, weights)
+    level = on.means[:, 1] < skirt.height(joints, 0.3)
     angle = np.sort(np.arctan2(on.means[level, 2], on.means[level, 0]))
     assert np.diff(np.append(angle, angle[0] + 2 * np.pi)).max() < np.radians(12)
     x, z = on.means[level, 0], on.means[level, 2]
@@ -91,13 +114,13 @@ def test_legs_cover_the_tube_all_round_without_a_gap(body: tuple[np.ndarray, ...
 def test_the_halves_of_a_mesh_meet_in_the_middle(body: tuple[np.ndarray, ...]) -> None:
     vertices, joints, weights = body
     faces = np.asarray(BodyModel.load().faces)
-    garment = tube(joints)
-    apart, closed = skirt.wrap(garment, vertices, weights), skirt.wrap(garment, vertices, weights, faces)
+    garment = garment_of(joints)
+    apart, closed = tube.wrap(garment, vertices, weights), tube.wrap(garment, vertices, weights, faces)
     np.testing.assert_array_equal(apart.where, closed.where)
     left = weights[closed.where][:, [JOINT_INDEX["left_hip"], JOINT_INDEX["left_knee"]]].sum(1) > 0.5
-    y, low = closed.means[:, 1], skirt._height(joints, 0.3)
+    y, low = closed.means[:, 1], skirt.height(joints, 0.3)
 
-    def gap(on: skirt.Wrapped, front: int) -> float:
+    def gap(on: tube.Wrapped, front: int) -> float:
         """The widest gap between the halves over heights of 5 cm."""
         x, there = on.means[:, 0], on.means[:, 2] * front > 0.1
         gaps = []
@@ -142,12 +165,12 @@ def test_left_and_right_are_alike(body: tuple[np.ndarray, ...]) -> None:
 def test_neighbours_on_the_cloth_follow_alike(body: tuple[np.ndarray, ...]) -> None:
     """Across the middle line the body's weights jump from leg to leg, the garment's do not."""
     vertices, joints, weights = body
-    garment = tube(joints)
-    on = skirt.wrap(garment, vertices, weights)
+    garment = garment_of(joints)
+    on = tube.wrap(garment, vertices, weights)
     new = loose.node_weights(on.means, weights[on.where], joints, garment.top_y, garment.hem_y)
     np.testing.assert_allclose(new.sum(1), 1, atol=1e-5)
     assert new.min() >= 0
-    low = on.means[:, 1] < skirt._height(joints, 0.35)
+    low = on.means[:, 1] < skirt.height(joints, 0.35)
     front = np.flatnonzero(low & (np.abs(on.means[:, 0]) < 0.04) & (on.means[:, 2] > 0))
     left, right = ([JOINT_INDEX[f"{s}_hip"], JOINT_INDEX[f"{s}_knee"]] for s in ("left", "right"))
 

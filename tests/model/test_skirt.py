@@ -18,10 +18,12 @@ from lca_core.model.config import ModelConfig
 from lca_core.model.density import Samples, plan
 from lca_core.model.dressing import Dressing, clean_hem
 from lca_core.model.references import References, prepare_references
-from lca_core.model.skirt import LEVELS, Skirt, find_skirt, wrap
+from lca_core.model.skirt import LEVELS, Skirt, find_skirt
 from lca_core.model.template import Template
+from lca_core.model.tube import wrap
 
 SIZE = 320
+YAWS = (0.0, 0.8, np.pi, -1.5)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,8 @@ def wearing(kinds: tuple[str, ...], **cut: Any) -> Person:
     raise AssertionError(f"nobody wears {kinds}")
 
 
-def photographed(person: Person, apart: float, error: float) -> References:
-    """Four views, legs ``apart`` radians to each side, with a fit off by ``error`` radians."""
+def photographed(person: Person, apart: float, error: float, yaws: tuple[float, ...] = YAWS) -> References:
+    """Views from all sides, legs ``apart`` radians to each side, with a fit off by ``error`` radians."""
     rng = np.random.default_rng(0)
     scene, used = person.scene(), np.unique(person.faces)
     standing = motion.random_pose(rng, "a_pose")
@@ -50,14 +52,14 @@ def photographed(person: Person, apart: float, error: float) -> References:
     posed = person.posed(standing.joints, standing.transl, standing.expression, standing.gaze)
     scene.pose(posed)
     shots = []
-    for yaw in (0.0, 0.8, np.pi, -1.5):
+    for yaw in yaws:
         k, viewmat = fit_camera(posed[used], yaw, 0.05, 3.5, SIZE, SIZE, 0.9, np.zeros(2))
         drawn = scene.render(k, viewmat, SIZE, SIZE, white(), samples=1)
         shots.append((drawn.composite(0.5), (np.asarray(drawn.coverage) * 255).astype(np.uint8), k, viewmat))
     images, masks, ks, viewmats = zip(*shots, strict=True)
-    pose = np.repeat(standing.joints[None], 4, 0)
-    pose[:, 1:6] += rng.normal(0, error, (4, 5, 3))
-    same = [np.repeat(x[None], 4, 0) for x in (standing.transl, standing.expression, standing.gaze)]
+    pose = np.repeat(standing.joints[None], len(yaws), 0)
+    pose[:, 1:6] += rng.normal(0, error, (len(yaws), 5, 3))
+    same = [np.repeat(x[None], len(yaws), 0) for x in (standing.transl, standing.expression, standing.gaze)]
     config = ModelConfig("test", input_size=64)
     return prepare_references(
         images, masks, np.stack(ks), np.stack(viewmats), pose, *same, person.betas, config
@@ -74,6 +76,18 @@ def test_a_short_skirt_is_found_and_wide_shorts_are_not(samples: Samples, error:
     for hem in (0.3, 0.5):
         shorts = wearing(("shorts",), hem=hem, looseness=1.0, ease=0.02)
         assert find_skirt(samples, photographed(shorts, 0.15, error)) is None, hem
+
+
+@pytest.mark.parametrize("error", [0.0, 0.04])
+def test_one_picture_from_the_front_shows_a_skirt(samples: Samples, error: float) -> None:
+    long = wearing(SKIRTS, hem=-0.6)
+    found = find_skirt(samples, photographed(long, 0.12, error, (0.1,)))
+    assert found is not None
+    assert long.skirt is not None
+    assert found.hem_y == pytest.approx(np.quantile(long.skirt.rest[:, 1], 0.05), abs=0.08)
+    for kind in ("shorts", "wide"):
+        tight = wearing((kind,))
+        assert find_skirt(samples, photographed(tight, 0.12, error, (0.1,))) is None, kind
 
 
 def test_a_hem_shows_neither_skin_on_the_cloth_nor_cloth_on_the_legs(samples: Samples) -> None:

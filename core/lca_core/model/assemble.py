@@ -32,8 +32,9 @@ from lca_core.model.resample import MapSampler
 from lca_core.model.shoes import put_on
 from lca_core.model.silhouette import reach_outline
 from lca_core.model.skinning import residual_weights
-from lca_core.model.skirt import Wrapped, find_skirt
+from lca_core.model.skirt import find_skirt
 from lca_core.model.strain import Strain
+from lca_core.model.tube import Wrapped
 
 TANGENTIAL = 0.70
 """Standard deviation of a Gaussian over the spacing: between four neighbours 3 % of what lies behind shows
@@ -158,13 +159,13 @@ def canonical_gaussians(
                 reach_outline(coarse, refs, maps, skirt is not None)
         tell(0.7, "copying colour at full resolution")
         worn_offset = (maps.offset * (maps.opacity > 0.5))[0].float().cpu().numpy()
-        samples = detailed(coarse, refs, worn_offset, texture_size, detail, agreed)
+        samples = detailed(coarse, refs, worn_offset, texture_size, detail, agreed, skirt)
         at = at_samples(maps, MapSampler(coarse, samples), samples)
         guard = EyeGuard(samples)
         solid = (at.offset * (at.opacity > 0.5)).numpy()
         shoes = put_on(samples, refs, coarse, views, solid)
         places = samples if shoes is None else shoes.samples
-        worn = None if skirt is None else dress(places, refs, skirt)
+        worn = None if skirt is None else dress(places, refs, skirt, solid)
         places = places if worn is None else worn.samples
         if agreed is not None:
             agreed = registration(places, refs, solid, agreed)

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lca_core.model.density import FINEST, Samples, plan
+from lca_core.model.dressing import dress
 from lca_core.model.inverse_texture import sample_points
 from lca_core.model.references import References
 from lca_core.model.register import Registration
+from lca_core.model.skirt import Skirt
 from lca_core.model.surface import array
 from lca_core.model.template import Template
 
@@ -30,13 +32,15 @@ def detailed(
     texture_size: int,
     budget: int,
     agreed: Registration | None = None,
+    skirt: Skirt | None = None,
 ) -> Samples:
     """The samples of one person: ``plan(template, texture_size)`` and at most ``budget`` more.
 
     Args:
         refs: B = 1 with the original frames. offset: [3,U,U] clothing offset in metres, tangent frame, as the
             network gives it.
-        budget: 0 returns the plan itself. agreed: the registration of the views.
+        budget: 0 returns the plan itself. agreed: the registration of the views. skirt: the loose garment,
+            whose samples stand further apart than those of the body.
     """
     base = plan(template, texture_size)
     if budget < 3 or texture_size >= 1024:
@@ -45,14 +49,18 @@ def detailed(
     parent = parents(base, fine)
     u = offset.shape[-1]
     moved = offset[:, fine.rows * u // FINEST, fine.cols * u // FINEST].T.astype(np.float32)
-    seen = sample_points(
-        fine, refs, 0, np.ascontiguousarray(moved), depth_size=384, by_part=True, agreed=agreed
-    )
+    moved, places, spacing = np.ascontiguousarray(moved), fine, base.typical_spacing().copy()
+    if skirt is not None:
+        worn = dress(fine, refs, skirt, moved)
+        places = worn.samples
+        over = parent[worn.points.where]
+        np.maximum.at(spacing, over[over >= 0], (worn.points.wider * spacing[over])[over >= 0])
+    seen = sample_points(places, refs, 0, moved, depth_size=384, by_part=True, agreed=agreed)
     contrast = local_contrast(fine, array(seen.color), array(seen.hit) > TRUSTED, 2 * texture_size)
     # A blurred edge disturbs in proportion to how wide the blur is.
     value = np.zeros(base.count)
     np.maximum.at(value, parent[parent >= 0], contrast[parent >= 0])
-    value = np.where(value > CONTRAST, value * base.typical_spacing(), 0)
+    value = np.where(value > CONTRAST, value * spacing, 0)
     children = np.bincount(parent[parent >= 0], minlength=base.count)
     value[children < 2] = 0
     order = np.argsort(-value, kind="stable")

@@ -1,6 +1,6 @@
 """A person's samples laid on a skirt or on shoes: posed with them, coloured through them.
 
-In: the places that :func:`lca_core.model.skirt.wrap` found. Out: samples that behave like the body's own, and
+In: the places that :func:`lca_core.model.tube.wrap` found. Out: samples that behave like the body's own, and
 clean colours on both sides of a hem.
 """
 
@@ -17,8 +17,9 @@ from scipy.spatial import cKDTree
 from lca_core.model.density import Samples
 from lca_core.model.loose import node_weights
 from lca_core.model.references import References
-from lca_core.model.skirt import ANKLES, LEGS, Skirt, Wrapped, wrap
+from lca_core.model.skirt import ANKLES, LEGS, Skirt
 from lca_core.model.surface import PosedTexels, array
+from lca_core.model.tube import Wrapped, wrap
 
 CLOTH_RIM_M, LEG_RIM_M, LEG_RIM = 0.06, 0.13, 0.3
 """Height of the rims above and below a hem where the photographs may show the other side; the lower
@@ -92,13 +93,17 @@ class Dressing:
         return replace(self, points=points, weights=self.weights[stay])
 
 
-def dress(samples: Samples, refs: References, skirt: Skirt) -> Dressing:
-    """Samples and body vertices of the person of ``refs`` (B = 1) laid on the ``skirt`` that was found."""
+def dress(samples: Samples, refs: References, skirt: Skirt, offset: NDArray[np.floating]) -> Dressing:
+    """Samples and body vertices of the person of ``refs`` (B = 1) laid on the ``skirt`` that was found.
+
+    ``offset`` [T,3] metres, tangent frame: the clothing above it."""
     betas = refs.betas[0].detach().cpu().float()
-    surface = samples._rest(betas)[0].numpy()
+    surface, frames, _ = (x.numpy() for x in samples._rest(betas))
     vertices = array(samples.body.rest(betas[None], None)[0]).reshape(-1, 3)
-    points = wrap(skirt, surface, samples.weights)
-    mesh = wrap(skirt, vertices, samples.vertex_weights, samples.faces)
+    worn = np.einsum("tij,tj->ti", frames, offset).astype(np.float32)
+    lift = samples._vertex_lift(worn, len(vertices))
+    points = wrap(skirt, surface, samples.weights, dressed=surface + worn)
+    mesh = wrap(skirt, vertices, samples.vertex_weights, samples.faces, vertices + lift)
     skin = [
         node_weights(p.means, w[p.where], skirt.joints, skirt.top_y, skirt.hem_y)
         for p, w in ((points, samples.weights), (mesh, samples.vertex_weights))

@@ -18,9 +18,9 @@ from lca_core.model.density import Samples
 from lca_core.model.dressing import DressedSamples
 from lca_core.model.inverse_texture import TexelViews
 from lca_core.model.references import References
-from lca_core.model.skirt import Wrapped
 from lca_core.model.surface import array
 from lca_core.model.template import Template
+from lca_core.model.tube import Wrapped
 
 THINNEST_M, THICKEST_M = 0.006, 0.014
 """Limits of a shoe's thickness; between them it has that of the network's clothing on the foot."""

@@ -1,10 +1,9 @@
-"""Finds a skirt or dress in the reference masks and wraps the legs' samples onto it.
+"""Finds a skirt or dress in the reference masks.
 
 The network grows clothing from the body, so a skirt comes out as two trouser legs. Masks know better: where
 they fill the gap between the legs there is cloth. In: references and the samples of an avatar. Out: a
-:class:`Skirt` (an elliptic tube from hips to hem in the T-pose) or None, and the places on it: each leg's
-surface is cut along its inner line and unrolled onto its half of the tube (GHG's outer shell, without new
-texels). People in trousers are left as they are, bit for bit.
+:class:`Skirt` (a tube from hips to hem in the T-pose) or None; ``tube`` lays the legs on it. People in
+trousers are left as they are, bit for bit.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from lca_core.model.raster import depth_buffer
 from lca_core.model.references import References
 
 LEVELS = 33
-LOWEST = 1.0
 """Levels run from the hip joints (0) to the ankles (1)."""
 REACH_M, STEP_M = 0.6, 0.01
 MIN_GAP_M = 0.05
@@ -33,13 +31,19 @@ SHORTEST, SHORT = 0.22, 0.40
 shorts, whose legs touch: there views must have seen its hem."""
 WIDER_M = 0.02, 0.03
 """How much wider than the legs the mask must be above the hem: of long and of short garments."""
+ALONE_LEVELS, ALONE_WIDER_M = 6, 0.06
+"""Where there is one view only: how many levels must show a gap full of cloth, and how much wider than the
+legs the mask must be."""
 NOTCH_GAP_M, NOTCH, NOTCH_LEVELS, AGAINST = 0.08, (0.2, 0.85), 1, 0.2
 """Below the hem of a skirt the gap between the legs is empty at once; between the legs of shorts a notch
 widens downwards. Width of a gap that tells them apart, shares of cloth that are neither, how many levels of
 those a hem may have, and the share of views that may disagree."""
 EASE_M = 0.012
-OVERLAP = 0.012
-"""Radians by which the halves of a mesh pass the middle: no crack opens between them."""
+PRIOR = 0.3
+"""Weight of the usual shape against one view."""
+DEPTH, HIP_DEPTH, FLARE_DEPTH = 0.58, 0.72, 0.29
+"""Half depth of a skirt over its half width; more exactly over that of the hips, and over what it is wider
+than those (40 skirts of training people, 1.4 cm deviation)."""
 BLEND = (-0.02, 0.20)
 """Levels between which the body's own surface gives way to the tube."""
 LEGS = tuple(JOINT_INDEX[f"{s}_{n}"] for s in ("left", "right") for n in ("hip", "knee", "ankle", "foot"))
@@ -57,10 +61,12 @@ _ARMS = tuple(
 
 @dataclass(frozen=True)
 class Skirt:
-    """An elliptic tube in the T-pose.
+    """A tube around both legs in the T-pose: its cross-section is the hull of two circles (an ellipse where
+    it is deeper than wide).
 
     Attributes:
-        half (LEVELS,2): half axes along x and z, metres. centre (LEVELS,2): x, z of the axis.
+        half (LEVELS,2): half width along x and half depth along z, metres. centre (LEVELS,2): x, z of
+            the axis.
         hem: lowest level, 0 at the hips and 1 at the ankles. joints (55,3): rest joints.
         filled: share of the gap between the legs that was cloth; views: how many showed a gap.
     """
@@ -75,35 +81,25 @@ class Skirt:
     @property
     def top_y(self) -> float:
         """Height at which the tube starts, metres."""
-        return _height(self.joints, BLEND[0])
+        return height(self.joints, BLEND[0])
 
     @property
     def hem_y(self) -> float:
         """Height of the hem, metres."""
-        return _height(self.joints, self.hem)
+        return height(self.joints, self.hem)
 
 
-@dataclass(frozen=True)
-class Wrapped:
-    """Points on a skirt: ``where`` (P,) rows that moved, and for those ``means`` (P,3) m, ``frames``
-    (P,3,3) columns along the hem, down, outwards, ``wider`` (P,) growth of the spacing along the hem."""
-
-    where: NDArray[np.int64]
-    means: NDArray[np.float32]
-    frames: NDArray[np.float32]
-    wider: NDArray[np.float32]
-
-
-def _height(joints: NDArray, level: float) -> float:
+def height(joints: NDArray, level: float) -> float:
+    """Height of a level, metres: 0 at the hip joints, 1 at the ankles."""
     hip, ankle = (joints[[_SIDES[0][k], _SIDES[1][k]], 1].mean() for k in (0, 2))
     return float(hip - level * (hip - ankle))
 
 
-def _legs(joints: NDArray, rest: NDArray) -> NDArray[np.float64]:
+def leg_axes(joints: NDArray, rest: NDArray) -> NDArray[np.float64]:
     """Points of both leg axes at every level: (2,LEVELS,3), for posed joints (55,3)."""
     out = []
     for hip, knee, ankle in _SIDES:
-        s = np.linspace(0, LOWEST, LEVELS)
+        s = np.linspace(0, 1, LEVELS)
         bend = (rest[hip, 1] - rest[knee, 1]) / (rest[hip, 1] - rest[ankle, 1])
         upper = joints[hip] + (joints[knee] - joints[hip]) * np.clip(s / bend, 0, 1)[:, None]
         lower = (joints[ankle] - joints[knee]) * np.clip((s - bend) / (1 - bend), 0, 1)[:, None]
@@ -139,7 +135,7 @@ def measure(samples: Samples, refs: References) -> tuple[Evidence, NDArray[np.fl
         return None
     betas = refs.betas[0].detach().cpu().float()
     rest = samples._rest(betas)[2].numpy().astype(np.float64)
-    if _height(rest, 0) - _height(rest, 1) < 0.2:
+    if height(rest, 0) - height(rest, 1) < 0.2:
         return None
     arguments = (betas, refs.pose[0, keep], refs.transl[0, keep], refs.expression[0, keep])
     vertices, transforms, posed = samples._forward(betas.expand(len(keep), -1), *arguments[1:])
@@ -154,7 +150,7 @@ def measure(samples: Samples, refs: References) -> tuple[Evidence, NDArray[np.fl
             continue
         viewmat = refs.viewmats[0, view].cpu().numpy().astype(np.float64)
         rotation, shift = viewmat[:3, :3], viewmat[:3, 3]
-        axes = _legs(posed[i].astype(np.float64), rest)
+        axes = leg_axes(posed[i].astype(np.float64), rest)
         middle = axes.mean(0)
         eye = -rotation.T @ shift
         across = np.cross(middle[-1] - middle[0], middle[LEVELS // 2] - eye)
@@ -227,24 +223,28 @@ def decide(e: Evidence, joints: NDArray[np.float64]) -> Skirt | None:
         np.where(e.gap >= MIN_GAP_M, e.cloth, 0).sum(0),
     )
     views = (e.gap >= MIN_GAP_M).sum(0)
-    known = views >= MIN_VIEWS
+    alone = len(e.gap) == 1
+    known = views >= (1 if alone else MIN_VIEWS)
     if not known.any():
         return None
     fill = np.interp(np.arange(LEVELS), np.flatnonzero(known), (cloth / np.maximum(open_, 1e-9))[known])
     first = int(np.flatnonzero(known)[0])
     below = np.flatnonzero((fill < FILLED) & (np.arange(LEVELS) >= first))
     last = int(below[0]) - 1 if len(below) else LEVELS - 1
-    if last / (LEVELS - 1) * LOWEST < SHORTEST or last <= first:
+    if last / (LEVELS - 1) < SHORTEST or last <= first:
         return None
     # The last rim of a mask mixes hem and floor.
     sure = max(int(np.flatnonzero((fill >= SURE) & (np.arange(LEVELS) <= last)).max(initial=first)), first)
-    hem = sure / (LEVELS - 1) * LOWEST
+    hem = sure / (LEVELS - 1)
     short = hem < SHORT
     below_crotch = slice(max(first, last - LEVELS // 4), last + 1)
-    if not np.nanmedian((e.width - e.body)[:, below_crotch]) >= WIDER_M[short]:
+    wider = np.nanmedian((e.width - e.body)[:, below_crotch])
+    if not wider >= (ALONE_WIDER_M if alone else WIDER_M[short]):
+        return None
+    if alone and known[first : sure + 1].sum() < ALONE_LEVELS:
         return None
     notched = _notches(e, last) > NOTCH_LEVELS
-    if hem < SHORTEST or (short and len(notched) < MIN_VIEWS):
+    if hem < SHORTEST or (short and len(notched) < min(MIN_VIEWS, len(e.gap))):
         return None
     # One view of a long garment may take the wave of its hem for a notch.
     if len(notched) and notched.mean() > AGAINST and (short or notched.sum() > 1 or len(notched) == 1):
@@ -282,20 +282,24 @@ def _notches(e: Evidence, last: int) -> NDArray[np.int64]:
 
 
 def _axes(e: Evidence, last: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Half axes and centre per level from the widths of all views: the support function of an ellipse."""
+    """Half width, half depth and centre per level from the widths of all views: the support function of the
+    hull of two circles, which is linear in both."""
     c = e.across / np.maximum(np.linalg.norm(e.across, axis=1, keepdims=True), 1e-9)
+    facing = np.abs(c[:, 0])
     half, centre = np.full((LEVELS, 2), np.nan), np.zeros((LEVELS, 2))
-    prior = 0.3
+    top = np.nan
     for k in range(last + 1):
         good = np.isfinite(e.width[:, k])
-        if good.sum() < 2:
+        if good.sum() < min(MIN_VIEWS, len(good)):
             continue
-        square = e.width[good, k] ** 2
-        mean = float(np.median(square))
-        # Few views see one direction only: the other then takes about the same width.
-        a = np.concatenate([c[good] ** 2, prior * np.array([[1.0, 0], [0, 1.0]])])
-        y = np.concatenate([square, prior * np.array([mean, mean])])
-        half[k] = np.sqrt(np.clip(np.linalg.lstsq(a, y, rcond=None)[0], 0.05**2, 0.7**2))
+        seen = np.stack([facing[good], 1 - facing[good]], 1)
+        # Few views see one direction only: the other is as wide as skirts are.
+        likely = float(np.median(e.width[good, k] / (seen @ (1.0, DEPTH))))
+        top = likely if np.isnan(top) else top
+        depth = HIP_DEPTH * top + FLARE_DEPTH * max(likely - top, 0.0)
+        a = np.concatenate([seen, PRIOR * np.eye(2)])
+        y = np.concatenate([e.width[good, k], PRIOR * np.array([likely, depth])])
+        half[k] = np.clip(np.linalg.lstsq(a, y, rcond=None)[0], 0.05, 0.7)
         b = np.concatenate([c[good], np.eye(2)])
         centre[k] = np.clip(
             np.linalg.lstsq(b, np.append(e.shift[good, k], [0, 0]), rcond=None)[0], -0.08, 0.08
@@ -310,100 +314,3 @@ def _axes(e: Evidence, last: int) -> tuple[NDArray[np.float64], NDArray[np.float
             np.interp(np.arange(LEVELS), known, centre[known, j]), 3, mode="nearest"
         )
     return half, centre
-
-
-def wrap(
-    skirt: Skirt,
-    points: NDArray[np.floating],
-    weights: NDArray[np.floating],
-    faces: NDArray[np.integer] | None = None,
-) -> Wrapped:
-    """Body points (N,3) in T-pose with skin weights (N,55) -> those on the skirt.
-
-    The angle around the leg, zero at its outer side and +-pi at the inner line, is halved: it becomes the
-    angle around the tube. Above the crotch the body's own surface blends in. Of a mesh with ``faces`` (F,3)
-    what lies along the inner line of a leg goes to the middle, where both halves then meet.
-    """
-    joints = skirt.joints
-    hip, ankle = _height(joints, 0), _height(joints, 1)
-    level = (hip - points[:, 1]) / (hip - ankle)
-    lower = weights[:, [0, JOINT_INDEX["spine1"], *LEGS]].sum(1)
-    where = np.flatnonzero((level > BLEND[0]) & (level <= skirt.hem) & (lower > 0.5))
-    x, s = points[where].astype(np.float64), level[where]
-    side = np.where(
-        weights[where][:, list(LEGS[:4])].sum(1) >= weights[where][:, list(LEGS[4:])].sum(1),
-        1.0,
-        -1.0,
-    )
-    near_middle = weights[where][:, list(LEGS)].sum(1) < 0.3
-    side = np.where(near_middle, np.where(x[:, 0] >= 0, 1.0, -1.0), side)
-    axes = _legs(joints, joints)
-    grid = np.linspace(0, LOWEST, LEVELS)
-    leg = np.stack(
-        [
-            np.interp(s, grid, axes[0, :, k]) * (side > 0) + np.interp(s, grid, axes[1, :, k]) * (side < 0)
-            for k in (0, 2)
-        ],
-        1,
-    )
-    phi = np.arctan2(x[:, 2] - leg[:, 1], (x[:, 0] - leg[:, 0]) * side)
-    seam = np.zeros(len(where), bool)
-    if faces is not None:
-        seam = _along_inner_line(faces, len(points), where, phi, side)
-        phi = np.where(seam, np.sign(phi) * (np.pi + 2 * OVERLAP), phi)
-    half_turn = phi / 2
-    # Above the crotch there is one surface around both legs: there the angle is that around the tube itself.
-    middle = (np.abs(x[:, 0]) < 0.004) & (s < 0.25)
-    crotch = float(s[middle].max()) if middle.any() else 0.1
-    low = np.clip((s - crotch + 0.02) / 0.03, 0, 1)
-    whole = np.arctan2(x[:, 2], np.maximum(x[:, 0] * side, 0))
-    theta = low * half_turn + (1 - low) * whole
-    half = np.stack([np.interp(s, grid, skirt.half[:, k]) for k in (0, 1)], 1)
-    centre = np.stack([np.interp(s, grid, skirt.centre[:, k]) for k in (0, 1)], 1)
-    # The cloth lies outside both legs.
-    outer = np.abs(leg[:, 0] - centre[:, 0])
-    radius = np.hypot(x[:, 0] - leg[:, 0], x[:, 2] - leg[:, 1])
-    typical = np.quantile(radius, 0.9) if len(radius) else 0.0
-    half[:, 0] = np.maximum(half[:, 0], outer + np.minimum(radius, typical) + EASE_M)
-    a, b = half.T
-    tube = np.stack([centre[:, 0] + side * a * np.cos(theta), x[:, 1], centre[:, 1] + b * np.sin(theta)], 1)
-    share = np.clip((s - BLEND[0]) / (BLEND[1] - BLEND[0]), 0, 1)
-    share = np.where(seam, low, share**2 * (3 - 2 * share))[:, None]
-    means = (1 - share) * x + share * tube
-    along = np.stack([-side * a * np.sin(theta), 0 * s, b * np.cos(theta)], 1)
-    flare = np.stack([np.interp(s, grid, np.gradient(skirt.half[:, k], grid)) for k in (0, 1)], 1) / (
-        hip - ankle
-    )
-    down = np.stack([side * flare[:, 0] * np.cos(theta), -np.ones_like(s), flare[:, 1] * np.sin(theta)], 1)
-    along /= np.linalg.norm(along, axis=1, keepdims=True)
-    out = np.cross(along, down)
-    out *= np.where((out * np.stack([side * np.cos(theta), 0 * s, np.sin(theta)], 1)).sum(1) < 0, -1.0, 1.0)[
-        :, None
-    ]
-    out /= np.linalg.norm(out, axis=1, keepdims=True)
-    frames = np.stack([along, np.cross(out, along), out], -1)
-    wider = 1 + share[:, 0] * (
-        0.5 * np.hypot(a * np.sin(theta), b * np.cos(theta)) / np.maximum(radius, 0.03) - 1
-    )
-    return Wrapped(
-        where,
-        means.astype(np.float32),
-        frames.astype(np.float32),
-        np.clip(wider, 1.0, 4.0).astype(np.float32),
-    )
-
-
-def _along_inner_line(
-    faces: NDArray[np.integer],
-    count: int,
-    where: NDArray[np.int64],
-    phi: NDArray[np.floating],
-    side: NDArray[np.floating],
-) -> NDArray[np.bool_]:
-    """Which of the vertices ``where`` (P,) have an edge across the inner line of their leg, where the angle
-    ``phi`` (P,) jumps; ``count`` vertices in all, ``side`` (P,) the leg."""
-    angle, leg = np.full(count, np.nan), np.zeros(count)
-    angle[where], leg[where] = phi, side
-    a, b = faces.ravel(), np.roll(faces, 1, 1).ravel()
-    across = (leg[a] == leg[b]) & (np.abs(angle[a] - angle[b]) > np.pi)
-    return np.isin(where, np.concatenate([a[across], b[across]]))
