@@ -59,6 +59,19 @@ def test_table_says_what_the_scores_say() -> None:
     json.dumps(report)
 
 
+def test_seeds_count_by_what_they_differ_about_a_claim() -> None:
+    facts = {"command": "cmd", "seeds": [1, 2], "machine": "m", "minutes": 3.0, "people": {"studio": 60}}
+    mixed = [rows(20, 20, seed=3), rows(20.6, 20.6, seed=4)]
+
+    def told(second: float) -> str:
+        ours = [rows(20.2, 20, seed=3), rows(second, 20.6, seed=4)]
+        claims = summarise({"pre_post": ours, "mixed": mixed}, Budget(), facts)["claims"]
+        return str(claims[0]["verdict"])
+
+    assert told(20.8) == "reproduced", "both cells moved by the seed, their difference is the same"
+    assert told(21.3).startswith("not reproduced"), "the seeds disagree by more than the difference"
+
+
 def test_cells_spend_the_same_budget() -> None:
     for cell in CELLS.values():
         assert sum(phase.share for phase in cell.phases) == 1
