@@ -118,6 +118,23 @@ def test_a_fit_that_hurts_the_kept_back_view_is_thrown_away(avatar: Avatar) -> N
     assert np.array_equal(result.avatar.canonical.sh, avatar.canonical.sh)
 
 
+def test_kept_back_photographs_judge_an_avatar_that_was_made_without_them(avatar: Avatar) -> None:
+    truth = changed(avatar)
+    seen, (unseen,) = photos_of(truth, (0.0, 90.0, 180.0, 270.0, 20.0)), photos_of(truth, (50.0,))
+    options = RefineOptions(steps=90, height=HEIGHT, nodes=200, move=False)
+    asked: list[list[int]] = []
+
+    def without(frames: list[int]) -> Avatar:
+        asked.append(frames)
+        return avatar
+
+    result = refine(avatar, seen, options, without=without)
+    assert asked == [kept_back(seen)]
+    assert result.kept and masked_psnr(result.avatar, unseen) > masked_psnr(avatar, unseen) + 0.7
+    # Where that one has nothing to gain, the change is refused, whatever the avatar itself would gain.
+    assert not refine(avatar, seen, options, without=lambda frames: truth).kept
+
+
 def test_the_same_seed_gives_the_same_refinement(avatar: Avatar) -> None:
     seen = photos_of(changed(avatar), (0.0, 120.0, 240.0))
     options = RefineOptions(steps=4, height=120, nodes=100, keep_back=False)

@@ -6,7 +6,8 @@ capture -> references -> the network's canonical Gaussians -> correctives, proxy
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -219,8 +220,17 @@ def create_avatar(
             photos_of(capture),
             RefineOptions(seconds=options.refine_seconds, seed=seed),
             report=lambda fraction, message: steps.report("refine", fraction, message),
+            without=lambda frames: made_without(capture, frames, model, seed, options),
         ).avatar
     return avatar
+
+
+def made_without(
+    capture: Capture, frames: Sequence[int], model: LCAModel, seed: int, options: CreateOptions
+) -> Avatar:
+    """The same creation, coarser, without the reference ``frames``, which so can judge what comes of it."""
+    coarse = replace(options, refine_seconds=0.0, texture_size=128, detail=0)
+    return create_avatar(capture.without(frames), model=model, seed=seed, options=coarse)
 
 
 def _canonical(made: CanonicalGaussians, correction: NetworkCorrection) -> Canonical:

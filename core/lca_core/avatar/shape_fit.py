@@ -17,7 +17,7 @@ from lca_core.avatar.align import RATES, groups, prior
 from lca_core.avatar.avatar import Avatar
 from lca_core.avatar.descent import SteadyAdam
 from lca_core.avatar.fitting import Change, FittedAvatar, Photo, Placement, placed
-from lca_core.body.cage import Cage, one_per_cell
+from lca_core.body.cage import Cage, mixing, one_per_cell
 from lca_core.body.points import farthest_points
 from lca_core.splat.harmonics import C0
 
@@ -102,7 +102,7 @@ class ShapeFit:
 
     def __init__(self, avatar: Avatar, photos: list[Photo], options: FitOptions) -> None:
         self.options = options
-        points = np.asarray(avatar.canonical.means, np.float32)
+        self.points = points = np.asarray(avatar.canonical.means, np.float32)
         cage = Cage(points, farthest_points(points, min(options.nodes, len(points))))
         patches = Cage(points, one_per_cell(points, PATCH))
         fitted = FittedAvatar(avatar, [p.scaled(options.height) for p in photos])
@@ -121,6 +121,17 @@ class ShapeFit:
         self.movers = [
             torch.optim.Adam(groups(place), eps=1e-12) if options.move else None for place in self.places
         ]
+
+    def carry_on(self, other: ShapeFit) -> None:
+        """Begin with what ``other`` found: another avatar of the same person in the same photographs."""
+        with torch.no_grad():
+            for name, value in self.values.items():
+                if name.startswith(("node_", "patch_")):
+                    on = "patches" if name.startswith("patch_") else "cage"
+                    there, here = (fit.points[getattr(fit.fine, on).nodes] for fit in (other, self))
+                    value.copy_(torch.from_numpy(mixing(there, here) @ other.values[name].detach().numpy()))
+            self.values["gain"].copy_(other.values["gain"])
+        self.places, self.movers = other.places, other.movers
 
     @property
     def is_fine(self) -> bool:

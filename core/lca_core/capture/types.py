@@ -7,7 +7,8 @@ negative world z; a person facing the camera has a root rotation near identity.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,16 @@ class Capture:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def without(self, frames: Sequence[int]) -> Capture:
+        """The same person in all reference frames but those of the given numbers."""
+        keep = np.setdiff1d(np.arange(len(self)), frames)
+        per_frame = (
+            "frames", "masks", "Ks", "viewmats", "pose", "transl", "expression", "gaze", "frame_index",
+            "timestamps", "sizes",
+        )  # fmt: skip
+        values: dict[str, Any] = {name: getattr(self, name)[keep] for name in per_frame}
+        return replace(self, **values, conf={name: value[keep] for name, value in self.conf.items()})
 
 
 def intrinsics(focal_px: float, sizes: NDArray[np.int64]) -> Array:

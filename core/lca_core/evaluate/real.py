@@ -78,7 +78,7 @@ def evaluate_subject(subject: Subject, options: RealOptions) -> Outcome:
 
 def _evaluate(subject: Subject, options: RealOptions) -> Outcome:
     from lca_core.avatar.align import align
-    from lca_core.avatar.create import CreateOptions, create_avatar
+    from lca_core.avatar.create import CreateOptions, create_avatar, made_without
     from lca_core.avatar.refine import RefineOptions, refine
     from lca_core.body.model import BodyModel
     from lca_core.evaluate.baselines import SCRATCH, plain, template_model
@@ -118,7 +118,12 @@ def _evaluate(subject: Subject, options: RealOptions) -> Outcome:
     )
     photos = photos_of(capture)
     start = clock()
-    fit = refine(ours, photos, RefineOptions(seconds=options.refine_seconds, seed=options.seed, clock=clock))
+    fit = refine(
+        ours,
+        photos,
+        RefineOptions(seconds=options.refine_seconds, seed=options.seed, clock=clock),
+        without=lambda frames: made_without(capture, frames, model, options.seed, creation),
+    )
     timed("refine", start)
     start = clock()
     scratch = refine(
