@@ -17,7 +17,6 @@ from lca_core.model.network import LCAModel
 from lca_core.model.references import References
 from lca_core.model.resample import MapSampler
 from lca_core.train.examples import Augmentation, draw_batch
-from lca_core.train.expression import fit_expression_map
 from lca_core.train.frames import choose_frames, target_frames, window
 from lca_core.train.image_losses import ImageWeights, image_terms, ssim_map, weighted
 from lca_core.train.losses import create
@@ -214,17 +213,6 @@ def test_jitter_moves_the_face_but_keeps_it() -> None:
     assert moved.shape == (1, 3, 16, 16) and kept.shape == (1, 1, 16, 16)
     assert float((moved[0] - face).abs().mean()) > 0.01
     assert float(moved.mean() - face.mean()) == pytest.approx(0, abs=0.1)
-
-
-def test_fitted_expression_map_explains_codes_that_are_linear(setting, scenes, monkeypatch) -> None:
-    net, _, _, _ = setting
-    torch.manual_seed(1)
-    truth = torch.randn(TINY.expression_dim, 52)
-    weights = torch.rand(400, 52) * (torch.rand(400, 52) < 0.3)
-    monkeypatch.setattr("lca_core.train.expression.read_codes", lambda *_: (weights, weights @ truth.T))
-    fit = fit_expression_map(net, [], ridge=1e-3)
-    assert fit.r2 > 0.999 > fit.r2_trained and fit.count == 400
-    torch.testing.assert_close(fit.weight, truth, atol=0.02, rtol=0.02)
 
 
 def test_rendered_scores_fall_when_the_colours_are_wrong(setting, scenes) -> None:

@@ -70,6 +70,17 @@ def save_weights(
     return file_hash(path)
 
 
+def replace_part(base: Path, path: Path, prefix: str, state: Mapping[str, Tensor]) -> str:
+    """``base`` with the part ``prefix`` of the network exchanged for ``state`` (names without the prefix),
+    written to ``path``. Every other weight and the header stay bit by bit. Returns the sha256."""
+    from safetensors.torch import load_file
+
+    info = read_info(base)
+    kept = {k: v for k, v in load_file(str(base)).items() if not k.startswith(prefix)}
+    part = {prefix + k: v for k, v in state.items()}
+    return save_weights(path, kept | part, info.config, info.metadata)
+
+
 def file_hash(path: Path) -> str:
     """sha256 of a file, hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -95,21 +95,72 @@ class ImageTokens(nn.Module):
         return tokens, first.view(b, n, *first.shape[1:])
 
 
+PLACES = 64
+"""Parts of a face that the expression encoder looks for; training names the first ones."""
+KINDS = 16
+"""Features read at each of them."""
+MIDDLE = 0.75
+"""Half side of the part of the crop that the expression encoder looks at, crop = -1..1."""
+
+
 class ExpressionEncoder(nn.Module):
     """Face crop [B,3,S,S] 0-1 with mask -> expression code [B,E], the code that ARKit weights map to
-    linearly."""
+    linearly.
+
+    It finds ``PLACES`` parts of the face by attention over the middle of the crop and reads the code from how
+    they lie to each other and what is seen there. Where the head is, how large and how bright drops out
+    before.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.pyramid = Pyramid(4, config.face_channels)
+        channels = config.face_channels[:3]
+        self.pyramid = Pyramid(4, channels)
+        self.norm = norm(channels[-1])
+        self.where = nn.Conv2d(channels[-1], PLACES, 1)
+        self.what = nn.Conv2d(channels[-1], KINDS, 1)
         self.head = nn.Sequential(
-            nn.Linear(config.face_channels[-1] * 4, config.dim),
+            nn.Linear(PLACES * (2 + KINDS), config.dim),
             nn.GELU(),
             nn.Linear(config.dim, config.expression_dim),
         )
 
+    def search(self, faces: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Over the middle three quarters of the crop: how likely each part is where (unnormalised logarithms
+        [B,PLACES,H,W]), and features [B,KINDS,H,W]."""
+        edge = faces.shape[-1] // 8
+        inner = slice(edge, faces.shape[-1] - edge)
+        _, last = self.pyramid(one_exposure(faces[..., inner, inner], masks[..., inner, inner]))
+        last = F.silu(self.norm(last))
+        return self.where(last), self.what(last)
+
+    def look(self, likely: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the parts are, [B,PLACES,2] (x, y) with the crop spanning -1..1, and their features
+        [B,PLACES,KINDS]."""
+        height, width = likely.shape[-2:]
+        rows, columns = torch.meshgrid(
+            (torch.arange(height, device=likely.device) + 0.5) * (2 * MIDDLE / height) - MIDDLE,
+            (torch.arange(width, device=likely.device) + 0.5) * (2 * MIDDLE / width) - MIDDLE,
+            indexing="ij",
+        )
+        attention = likely.flatten(2).softmax(-1)
+        grid = torch.stack([columns, rows], -1).view(1, -1, 2).to(attention)
+        return attention @ grid, attention @ features.flatten(2).mT
+
     def forward(self, faces: Tensor, masks: Tensor) -> Tensor:
-        _, last = self.pyramid(centred(faces, masks))
-        pooled = F.adaptive_avg_pool2d(last, 2).flatten(1)
-        # Unnormalised, the hidden layer died in training: every face got the same code.
-        return self.head(F.layer_norm(pooled, pooled.shape[1:]))
+        return self.code(*self.look(*self.search(faces, masks)))
+
+    def code(self, where: Tensor, what: Tensor) -> Tensor:
+        """The code [B,E] of what :meth:`look` saw."""
+        where = where - where.mean(1, keepdim=True)
+        where = where / (where.square().mean((1, 2), keepdim=True) + 1e-4).sqrt()
+        return self.head(torch.cat([where, what], -1).flatten(1))
+
+
+def one_exposure(faces: Tensor, masks: Tensor) -> Tensor:
+    """Faces [B,3,S,S] with mean 0 and deviation 1 inside their masks [B,1,S,S], 0 outside: [B,4,S,S]."""
+    seen = masks.sum((1, 2, 3), keepdim=True).clamp(min=1) * 3
+    centre = (faces * masks).sum((1, 2, 3), keepdim=True) / seen
+    faces = (faces - centre) * masks
+    spread = (faces.square().sum((1, 2, 3), keepdim=True) / seen).sqrt()
+    return torch.cat([faces / (spread + 0.02), masks], 1)

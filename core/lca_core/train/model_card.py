@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import platform
+import re
 import resource
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +23,7 @@ import numpy as np
 import torch
 
 from lca.errors import NotFoundError
-from lca_core.model.checkpoint import load_model, read_info
+from lca_core.model.checkpoint import file_hash, load_model, read_info
 from lca_core.model.network import LCAModel, parameter_count
 from lca_core.train.evaluate import evaluate
 from lca_core.train.examples import Augmentation, SampleFolder
@@ -29,6 +31,8 @@ from lca_core.train.losses import StageAWeights
 from lca_core.train.render_scores import render_scores
 from lca_core.train.stage_b import StageBWeights
 
+ENCODER = "Expression encoder"
+"""Heading of the section that ``expression_scores`` writes."""
 METRICS = (
     ("psnr", "colour, all texels (dB)", "psnr_mean", "psnr_fill"),
     ("psnr_dressed", "colour after the dressed second pass (dB)", "psnr_mean", "psnr_fill"),
@@ -259,9 +263,41 @@ Full log: `{weights.stem}.log.csv`.
         text = "The exported fp16 file itself; unseen identities, held-out garments where the split has them."
         card = card.replace("## Training log", f"{heading}\n{text}\n\n{table}\n\n## Training log")
     path = weights.with_suffix(".md")
+    # Parts trained on their own (expression_scores) wrote sections of their own.
+    if path.exists() and (text := section_of(path.read_text(), ENCODER)):
+        card = with_section(card, ENCODER, text)
     path.write_text(card)
     merge_logs([*earlier, run], weights.with_name(weights.stem + ".log.csv"))
     return path
+
+
+def with_section(card: str, heading: str, text: str, before: str = "Training log") -> str:
+    """``card`` with the section ``heading`` saying ``text``: in its place, or new in front of ``before``."""
+    parts = re.split(r"(?m)^(?=## )", card)
+    made = f"## {heading}\n{text}\n\n"
+    places = [i for i, part in enumerate(parts) if part.startswith(f"## {heading}\n")]
+    if places:
+        parts[places[0]] = made
+    else:
+        last = [i for i, part in enumerate(parts) if part.startswith(f"## {before}\n")]
+        parts.insert(last[0] if last else len(parts), made)
+    return "".join(parts)
+
+
+def section_of(card: str, heading: str) -> str:
+    """The text of a section, "" when there is none."""
+    found = re.search(rf"(?ms)^## {re.escape(heading)}\n(.*?)\s*(?=^## |\Z)", card)
+    return found.group(1) if found else ""
+
+
+def restamped(card: str, weights: Path) -> str:
+    """``card`` with hash and number of parameters of the file ``weights``, a part of which was exchanged."""
+    from safetensors import safe_open
+
+    with safe_open(str(weights), "pt") as file:
+        count = sum(math.prod(file.get_slice(k).get_shape()) for k in file.keys())  # noqa: SIM118
+    card = re.sub(r"sha256 `[0-9a-f]{64}`", f"sha256 `{file_hash(weights)}`", card, count=1)
+    return re.sub(r"\| parameters \| [\d,]+ \|", f"| parameters | {count:,} |", card, count=1)
 
 
 def rendered_section(

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lca_core.model.network import CanonicalMaps, Identity, LCAModel
 from lca_core.train.examples import Batch
+from lca_core.train.face_augment import GROW, SHIFT, TURN, similar
 from lca_core.train.frames import Frame, choose_frames, target_frames, window
 from lca_core.train.image_losses import ImageWeights, image_terms, weighted
 from lca_core.train.losses import StageAWeights, create, stage_a
@@ -161,11 +161,9 @@ def jittered(
 ) -> tuple[Tensor, Tensor]:
     """A face crop [3,S,S] and mask [1,S,S], turned, moved and scaled a little, as a batch of one: the code
     must not carry where the head is."""
-    turn, grow = rng.normal(0, 0.12), math.exp(rng.normal(0, 0.08))
-    c, s = grow * math.cos(turn), grow * math.sin(turn)
-    shift = rng.normal(0, 0.06, 2)
-    theta = torch.tensor([[[c, -s, shift[0]], [s, c, shift[1]]]], dtype=torch.float32)
+    turn, grow = rng.normal(0, TURN), math.exp(rng.normal(0, GROW))
+    shift = torch.tensor(rng.normal(0, SHIFT, 2), dtype=torch.float32)[None]
     both = torch.cat([face, mask])[None]
-    grid = F.affine_grid(theta, [1, 4, *face.shape[-2:]], align_corners=False)
-    moved = F.grid_sample(both, grid, padding_mode="border", align_corners=False).to(device)
+    moved = similar(both, torch.tensor([turn]).float(), torch.tensor([grow]).float(), shift, face.shape[-1])
+    moved = moved.to(device)
     return moved[:, :3], moved[:, 3:]
