@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
 from lca_core.model.config import PRESETS
 from lca_core.model.consensus import believed, rings
-from lca_core.model.inverse_texture import registration, sample_points
+from lca_core.model.inverse_texture import _beside, look, registration, sample_points, to_pixels
+from lca_core.model.raster import depth_buffer
+from lca_core.model.references import Source
 from lca_core.model.register import LIMIT, register
 from lca_core.model.template import Template
 
@@ -120,6 +123,56 @@ def test_a_view_that_sees_well_contradicts_one_that_strays() -> None:
     stray = np.arange(len(ring)) % 20 == 3
     color[0, stray] = SHIRT
     assert believed(ring, trust, color, beside)[0, stray].max() < 0.5
+
+
+def test_views_with_the_arm_before_the_body_do_not_say_what_is_common() -> None:
+    """Two views place the arm on the shirt, one sees it apart: the shirt is no sleeve."""
+    ring, trust, color, beside = (np.repeat(x, 2, 0)[:3] if x.ndim > 1 else x for x in limb())
+    color[:2], beside[:2] = SHIRT, 1.0
+    factor = believed(ring, trust, color, beside)
+    assert factor[:2].max() < 0.1 and factor[2].min() > 0.9
+
+
+def test_a_forearm_on_the_belly_is_beside_another_part_and_an_outstretched_one_is_not() -> None:
+    body = Template.load(64)
+    K = np.array([[400.0, 0, 128], [0, 400, 128], [0, 0, 1]])
+    forearm = (body.weights.argmax(1) == JOINT_NAMES.index("left_elbow")) & (body.arm_texels > 0)
+    nearness = []
+    for bent in (0.0, 1.0):
+        pose = torch.zeros(1, 55, 3)
+        pose[0, JOINT_NAMES.index("left_shoulder")] = torch.tensor([0.0, 0.0, -1.2]) * bent
+        pose[0, JOINT_NAMES.index("left_elbow")] = torch.tensor([0.0, -1.6, 0.0]) * bent
+        posed = body.posed(torch.zeros(50), pose, torch.zeros(1, 3), torch.zeros(1, 52))[0]
+        turn, away = np.diag([1.0, -1, -1]), np.array([0, 0.3, 3.0])
+        camera, mesh = posed.position @ turn + away, to_pixels(posed.vertices @ turn + away, K)
+        depth, trunk = (depth_buffer(mesh, faces, 256, 256) for faces in (body.faces, body.trunk_faces))
+        beside = _beside(camera, depth, trunk, body.arm_texels > 0, K)
+        nearness.append(beside[forearm])
+    assert np.median(nearness[0]) == 0 and np.median(nearness[1]) == 1
+
+
+def test_a_hip_before_an_arm_fitted_into_the_body_is_not_trusted() -> None:
+    """Seen from the left, the left arm is swung through the hip: the picture shows it before the hip."""
+    body, size = Template.load(64), 256
+    K = np.array([[300.0, 0, 128], [0, 300, 128], [0, 0, 1]])
+    pose = torch.zeros(1, 55, 3)
+    pose[0, JOINT_NAMES.index("left_shoulder")] = torch.tensor([0.0, 0.0, -1.95])
+    texels = body.posed(torch.zeros(50), pose, torch.zeros(1, 3), torch.zeros(1, 52))[0]
+    viewmat = np.eye(4)
+    viewmat[:3] = [[0, 0, -1, 0], [0, -1, 0, 0.3], [-1, 0, 0, 3.0]]
+    source = Source(np.full((size, size, 3), 128, np.uint8), np.full((size, size), 255, np.uint8), K)
+    free, seen = (look(body, texels, source, viewmat, K, size, size, m) for m in (0.0, 0.03))
+    camera = texels.position @ viewmat[:3, :3].T + viewmat[:3, 3]
+    mesh = to_pixels(texels.vertices @ viewmat[:3, :3].T + viewmat[:3, 3], K)
+    arm = depth_buffer(mesh, body.arm_faces, size, size)
+    col, row = to_pixels(camera, K)[:, :2].astype(int).clip(0, size - 1).T
+    nearer = arm[row, col] - camera[:, 2]
+    trunk = (body.arm_texels == 0) & (body.upper_arm_texels == 0) & (free.trust > 0.5)
+    hip = trunk & (nearer > 0.02) & (nearer < 0.15)
+    assert hip.sum() > 5
+    assert seen.trust[hip].max() == 0
+    away = trunk & np.isinf(ndimage.minimum_filter(arm, 21))[row, col]
+    np.testing.assert_array_equal(seen.trust[away], free.trust[away])
 
 
 def test_a_sleeve_ends_where_it_ends() -> None:

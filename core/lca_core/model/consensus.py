@@ -3,7 +3,8 @@
 There a misfit of a finger's width puts the limb's outline on what stands behind it: a forearm takes the
 shirt's colour, a calf the floor's. Garments end in rings around a limb, alike on both sides. So a colour that
 hardly occurs around the limb is not believed where a view sees the place beside another surface, or where a
-view that sees it well says otherwise. In: what every view reads at every point. Out: a factor of the trust.
+view that sees it well says otherwise; what is common is said by views that see no other surface beside it.
+In: what every view reads at every point. Out: a factor of the trust.
 """
 
 from __future__ import annotations

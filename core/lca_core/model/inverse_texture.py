@@ -38,6 +38,9 @@ DEPTH_GAP = 0.05
 OCCLUDER_MARGIN = 0.03
 """A fitted hand is a centimetre or two off: the jacket right beside or under it would take the hand's
 colour. What lies behind a forearm or hand, or within this distance of its outline, is not trusted."""
+ARM_DEPTH = 0.2
+"""A fit sees the depth of an arm worst: one on the hip may be fitted inside the body. What lies up to so many
+metres before a forearm or hand counts as behind it; upper arms do so only where they do."""
 GRAZING = (0.12, 0.40)
 """Cosines between which a texel goes from unseen to fully trusted."""
 BESIDE = ((0.008, 1.0), (0.016, 0.8), (0.024, 0.6), (0.035, 0.4))
@@ -297,14 +300,17 @@ def look(
         reach = occluder_margin * float(buffer_k[0, 0]) / max(float(np.median(camera[:, 2])), 0.05)
         arms = depth_buffer(to_pixels(mesh, buffer_k), template.arm_faces, depth_size, depth_size)
         nearest = ndimage.minimum_filter(arms, size=2 * max(1, round(reach)) + 1)
-        seen = seen * np.maximum(template.arm_texels, visible(to_pixels(camera, buffer_k), nearest, 0.0, 0.0))
+        deeper = to_pixels(camera, buffer_k)
+        deeper[:, 2] += ARM_DEPTH * (1 - template.upper_arm_texels)
+        seen = seen * np.maximum(template.arm_texels, visible(deeper, nearest, 0.0, 0.0))
     grid = to_pixels(camera, crop_k)[:, :2] / side * 2 - 1
     pixels = to_pixels(camera, source.K)
     per_metre = source.K[0, 0] / np.maximum(camera[:, 2], 0.05)
     beside = np.zeros(len(camera), np.float32)
     if move is not None:
         pixels[:, :2] += move * per_metre[:, None]
-        beside = _beside(camera, depth, buffer_k)
+        trunk = depth_buffer(to_pixels(mesh, buffer_k), template.trunk_faces, depth_size, depth_size)
+        beside = _beside(camera, depth, trunk, template.arm_texels > 0, buffer_k)
     color, inside = _sample_source(source, pixels, per_metre * template.typical_spacing(), mesh)
     low, high = GRAZING
     frontal = np.clip((cosine - low) / (high - low), 0, 1)
@@ -325,20 +331,32 @@ def look(
 
 
 def _beside(
-    camera: NDArray[np.floating], depth: NDArray[np.float32], K: NDArray[np.float64]
+    camera: NDArray[np.floating],
+    depth: NDArray[np.float32],
+    trunk: NDArray[np.float32],
+    arm: NDArray[np.bool_],
+    K: NDArray[np.float64],
 ) -> NDArray[np.float32]:
-    """How near [T] 0-1 points [T,3] lie to the outline of another part of the body in a depth buffer."""
+    """How near [T] 0-1 points [T,3] lie to the outline of another part of the body.
+
+    Points of a lower ``arm`` [T] are that near wherever the rest of the body lies behind or before them: fits
+    know the depth of an arm too badly to tell an arm on the hip from one behind the back.
+
+    Args:
+        depth, trunk: depth buffers of the whole body and of all but the lower arms, with the camera K.
+    """
     at = to_pixels(camera, K)
     side = len(depth)
     col, row = (at[:, k].astype(int).clip(0, side - 1) for k in (0, 1))
     metre = float(K[0, 0]) / max(float(np.median(camera[:, 2])), 0.05)
-    behind = np.where(np.isfinite(depth), depth, 0)
+    behind, on_trunk = np.where(np.isfinite(depth), depth, 0), np.isfinite(trunk)
     out = np.zeros(len(camera), np.float32)
     for distance, how in BESIDE:
         size = 2 * max(1, round(distance * metre)) + 1
         far = ndimage.maximum_filter(behind, size)[row, col]
         near = ndimage.minimum_filter(depth, size)[row, col]
         other = (far > at[:, 2] + APART) | (near < at[:, 2] - APART)
+        other |= arm & ndimage.maximum_filter(on_trunk, size)[row, col]
         out = np.maximum(out, how * other)
     return out.astype(np.float32)
 

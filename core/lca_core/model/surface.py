@@ -88,7 +88,7 @@ class BodyPoints:
     Attributes:
         corners [T,3], bary [T,3]: triangle corners behind each point. weights: [T,55] template skin weights.
         head_vertices: vertices that follow head, jaw or eyes. arm_faces [A,3], arm_texels [T] 0/1: forearms
-            and hands.
+            and hands; trunk_faces [F-A,3]: all others. upper_arm_texels [T] 0/1.
     """
 
     kept_people = KEPT_PEOPLE
@@ -104,8 +104,11 @@ class BodyPoints:
         self.weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
         arms = [i for i, name in enumerate(JOINT_NAMES) if is_lower_arm(name)]
         in_arm = vertex_weights[:, arms].sum(1) > 0.5
-        self.arm_faces = np.ascontiguousarray(self.faces[in_arm[self.faces].all(1)])
+        lower = in_arm[self.faces].all(1)
+        self.arm_faces, self.trunk_faces = (np.ascontiguousarray(self.faces[k]) for k in (lower, ~lower))
         self.arm_texels = in_arm[self.corners].all(1).astype(np.float32)
+        shoulders = [JOINT_NAMES.index(f"{side}_shoulder") for side in ("left", "right")]
+        self.upper_arm_texels = (self.weights[:, shoulders].sum(1) > 0.5).astype(np.float32)
         self.head_vertices = np.nonzero(vertex_weights[:, HEAD_JOINTS].sum(1) > 0.5)[0]
         self._people: OrderedDict[bytes, tuple[Tensor, Tensor, Tensor]] = OrderedDict()
         self._shapes: tuple[Tensor, Tensor] | None = None
