@@ -193,3 +193,13 @@ def test_rings_are_those_of_arms_and_legs_alike_on_both_sides() -> None:
     distance, right = cKDTree(rest).query(rest[left] * [-1, 1, 1])
     near = (distance < 0.015) & (ring[right] >= 0)
     assert near.sum() > 300 and np.abs(ring[left] - ring[right])[near].max() <= 2
+
+
+def test_points_that_keep_their_place_do_not_move_and_the_others_do(scenes) -> None:
+    body, refs = two_views(scenes, (OFF, 0.0))
+    rest = body._rest(torch.zeros(50))[0].numpy()
+    still = np.nonzero(rest[:, 1] < np.median(rest[:, 1]))[0]
+    agreed = registration(body, refs, np.zeros((body.count, 3), np.float32), still=still)
+    low = cKDTree(rest[still]).query(agreed.places)[0] < 1e-6
+    assert not agreed.shifts[:, low].any()
+    assert np.abs(agreed.shifts[:, ~low]).mean() > 0.1 * OFF

@@ -168,7 +168,9 @@ def canonical_gaussians(
         worn = None if skirt is None else dress(places, refs, skirt, solid)
         places = places if worn is None else worn.samples
         if agreed is not None:
-            agreed = registration(places, refs, solid, agreed)
+            # On a skirt views see different folds, and dots may agree with the dots beside them.
+            still = None if worn is None else worn.points.where
+            agreed = registration(places, refs, solid, agreed, still)
         seen = sample_points(places, refs, 0, solid, depth_size=384, by_part=True, guard=guard, agreed=agreed)
         colors, blend = blend_colors(at, seen, samples, texture_size)
         colors, blend = _eyes(colors, blend, seen, samples, guard)

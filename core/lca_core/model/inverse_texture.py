@@ -196,13 +196,17 @@ def sample_points(
 
 
 def registration(
-    points: BodyPoints, refs: References, offset: NDArray[np.floating], start: Registration | None = None
+    points: BodyPoints,
+    refs: References,
+    offset: NDArray[np.floating],
+    start: Registration | None = None,
+    still: NDArray[np.integer] | None = None,
 ) -> Registration:
     """How the views of one person (B = 1) are shifted so that they agree (``lca_core.model.register``).
 
     Args:
         offset: [T,3] clothing offset in metres (tangent frame).
-        start: what was found on a rougher surface.
+        start: what was found on a rougher surface. still: points that keep their place.
     """
     rest = points._rest(torch.zeros(50))[0].numpy()
     some = one_per_cell(rest, REGISTERED)
@@ -216,7 +220,10 @@ def registration(
             seen.trust[some],
         )
     # Landmarks hold the face, and painted eyes stay where the body has them.
-    return register(rest[some], views, points.weights[some][:, HEAD_JOINTS].sum(1), start)
+    firm = points.weights[:, HEAD_JOINTS].sum(1)
+    if still is not None:
+        firm[still] = 1.0
+    return register(rest[some], views, firm[some], start)
 
 
 def _looks(
