@@ -202,4 +202,4 @@ def test_points_that_keep_their_place_do_not_move_and_the_others_do(scenes) -> N
     agreed = registration(body, refs, np.zeros((body.count, 3), np.float32), still=still)
     low = cKDTree(rest[still]).query(agreed.places)[0] < 1e-6
     assert not agreed.shifts[:, low].any()
-    assert np.abs(agreed.shifts[:, ~low]).mean() > 0.1 * OFF
+    assert np.abs(agreed.shifts[:, ~low]).max() > 0.3 * OFF
