@@ -23,6 +23,7 @@ from lca_core.body.rotation import matrix_to_quaternion, quaternion_multiply
 from lca_core.model.density import Samples, plan
 from lca_core.model.detail import detailed
 from lca_core.model.dressing import Dressing, clean_hem, dress
+from lca_core.model.evening import even
 from lca_core.model.eyes import LUMA, EyeGuard, continue_skin, even_lids, lids, paint_eyes, skin_around_eyes
 from lca_core.model.inverse_texture import PointViews, registration, sample_points, sample_views
 from lca_core.model.mouth import kept_within, paint_mouth
@@ -158,6 +159,7 @@ def canonical_gaussians(
             if outline:
                 reach_outline(coarse, refs, maps, skirt is not None)
         tell(0.7, "copying colour at full resolution")
+        maps.predicted = even(coarse, maps.predicted)
         worn_offset = (maps.offset * (maps.opacity > 0.5))[0].float().cpu().numpy()
         samples = detailed(coarse, refs, worn_offset, texture_size, detail, agreed, skirt)
         at = at_samples(maps, MapSampler(coarse, samples), samples)
