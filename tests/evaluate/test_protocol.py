@@ -108,3 +108,28 @@ def test_the_command_line_knows_both_protocols() -> None:
     assert parse(["eval", "real", "--set", "dev", "--json"]).protocol == "real"
     assert parse(["eval", "real", "--dir", "people", "-o", "out.json"]).dir == "people"
     assert parse(["eval", "synthetic", "--json", "--people", "1"]).people == 1
+
+
+def test_the_synthetic_report_says_what_each_person_scored() -> None:
+    from lca_core.evaluate.synthetic import CELLS, METRICS, Person, markdown, summarise
+
+    def row(task: str, four: float, single: float) -> dict:
+        return {"task": task, "four": dict.fromkeys(METRICS, four), "single": dict.fromkeys(METRICS, single)}
+
+    people = [
+        Person(
+            cell,
+            i,
+            [row("view", 20 + i, 18), row("pose", 22 + i, 18), row("face", 30, 1), row("hands", 25, 1)],
+        )
+        for cell in CELLS
+        for i in (0, 1)
+    ]
+    report = summarise(people)
+    for cell in CELLS:
+        assert report[cell]["each"] == [{"four": 21.0, "single": 18.0}, {"four": 22.0, "single": 18.0}]
+        assert report[cell]["psnr"] == 21.5 and report[cell]["novel_view"]["psnr"] == 20.5
+    assert report["single_image_drop_psnr"] == 3.5
+    assert report["face"]["psnr"] == 30 and report["hands"]["psnr"] == 25
+    text = markdown(report)
+    assert "3.50 dB less" in text and "| 21.0 / 18.0 | 22.0 / 18.0 |" in text

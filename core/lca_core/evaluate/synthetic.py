@@ -265,6 +265,7 @@ def summarise(people: list[Person]) -> dict[str, Any]:
             "novel_view": _means([r["four"] for r in rows if r["task"] == "view"]),
             "novel_pose": _means([r["four"] for r in rows if r["task"] == "pose"]),
             "people": len({p.index for p, _ in body if p.cell == cell}),
+            "each": [_one(p) for p in people if p.cell == cell],
             "pictures": len(rows),
         }
     for task in ("face", "hands"):
@@ -279,6 +280,12 @@ def summarise(people: list[Person]) -> dict[str, Any]:
     report["single_image"] = single
     report["single_image_drop_psnr"] = round(four["psnr"] - single["psnr"], 4)
     return report
+
+
+def _one(person: Person) -> dict[str, float]:
+    """One person's PSNR over views and poses, from four pictures and from one."""
+    rows = [r for r in person.rows if r["task"] in ("view", "pose")]
+    return {k: round(float(np.mean([r[k]["psnr"] for r in rows])), 2) for k in ("four", "single")}
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -309,5 +316,10 @@ def markdown(report: dict[str, Any]) -> str:
         lines.append(
             f"| {task} | {r['psnr']:.2f} | {r['ssim']:.3f} | {r['flip']:.3f} | {r['iou']:.3f} | | | |"
         )
-    lines += ["", f"Single image instead of four: {report['single_image_drop_psnr']:.2f} dB less."]
+    lines += ["", f"Single image instead of four: {report['single_image_drop_psnr']:.2f} dB less.", ""]
+    count = max(len(report[cell]["each"]) for cell in CELLS)
+    lines += ["| four pictures / one |" + "".join(f" {i} |" for i in range(count)), "|---|" + "---|" * count]
+    for cell in CELLS:
+        each = "".join(f" {one['four']:.1f} / {one['single']:.1f} |" for one in report[cell]["each"])
+        lines.append(f"| {cell.replace('_', ' ')} |{each}")
     return "\n".join(lines) + "\n"
