@@ -118,6 +118,9 @@ class ExpressionEncoder(nn.Module):
         self.pyramid = Pyramid(4, channels)
         self.norm = norm(channels[-1])
         self.where = nn.Conv2d(channels[-1], PLACES, 1)
+        # The softmax over places does not see it: its gradient is rounding noise, which Adam would blow up.
+        assert self.where.bias is not None
+        self.where.bias.requires_grad_(False)
         self.what = nn.Conv2d(channels[-1], KINDS, 1)
         self.head = nn.Sequential(
             nn.Linear(PLACES * (2 + KINDS), config.dim),
