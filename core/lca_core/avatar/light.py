@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lca_core.avatar.avatar import Avatar, Relight
 from lca_core.avatar.frame import PoseFrame
-from lca_core.body.names import JOINT_INDEX
+from lca_core.body.names import HAND_JOINTS, HEAD_JOINTS, JOINT_INDEX
 from lca_core.relight.estimate import by_cell, load_estimator, shading
 from lca_core.relight.shade import CLOTH, EYE, SKIN, Relighter
 from lca_core.relight.transfer import normals_of, occluded, turned
@@ -25,7 +25,6 @@ DIM, BRIGHT = 0.35, 2.2
 """Bounds of the shading that is divided out, over its mean: beyond them the estimate is not trusted."""
 MADE_UP = 0.05
 """Trust left to colours that were not copied: enough to speak where nothing else does."""
-SKIN_JOINTS = ("head", "jaw", "neck", "left_wrist", "right_wrist")
 EYE_JOINTS = ("left_eye_smplhf", "right_eye_smplhf")
 
 
@@ -33,12 +32,9 @@ def gloss(avatar: Avatar) -> NDArray[np.uint8]:
     """Row of ``shade.SHEEN`` (N,): eyeballs are wet, head, neck and hands are skin, the rest is cloth. Only a
     guess from the skeleton: hair and gloves count as skin, bare arms as cloth."""
     heavy = np.asarray(avatar.skinning.joint_indices)[:, 0]
-    skin = {JOINT_INDEX[name] for name in SKIN_JOINTS}
-    skin |= {
-        i for name, i in JOINT_INDEX.items() if name.startswith(("left_", "right_")) and name[-1].isdigit()
-    }
+    skin = [JOINT_INDEX["neck"], *HEAD_JOINTS, *HAND_JOINTS["left"], *HAND_JOINTS["right"]]
     out = np.full(len(heavy), CLOTH, np.uint8)
-    out[np.isin(heavy, list(skin))] = SKIN
+    out[np.isin(heavy, skin)] = SKIN
     out[np.isin(heavy, [JOINT_INDEX[name] for name in EYE_JOINTS])] = EYE
     return out
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from lca_core.body.authoring.eyelids import meet, socket_rim
 from lca_core.body.authoring.makehuman import BaseMesh, MakeHuman, read_base_mesh
 from lca_core.body.authoring.shape_space import (
     FACE_WEIGHT,
@@ -41,6 +42,7 @@ NUM_SHAPE = 50
 EXTENDED_STEP = 2.0**-16
 """Metres per count of the extended body's int16 offsets (15 micrometres)."""
 SHAPE_SLOTS, EXPRESSION_SLOTS = 300, 100
+CAVITY_TABLE = "template_mesh_internal_cavities.pth"
 PARTS = {"body": 0, "helper-tongue": 1, "helper-l-eye": 2, "helper-r-eye": 3}
 
 
@@ -175,9 +177,14 @@ def main(arguments: list[str] | None = None) -> None:
     triangles, uv_triangles = body_triangles(source, base)
     body_ids = np.unique(triangles)
     assert len(body_ids) == 13750 and len(triangles) == 27484
+    inner = np.isin(np.arange(source.num_vertices), load_cavity(source.root / CAVITY_TABLE))
     is_face = weights[:, [JOINT_INDEX["head"], JOINT_INDEX["jaw"]]].sum(axis=1)[body_ids] > 0.5
     emphasis = np.where(is_face, FACE_WEIGHT, 1.0)
     space = shape_space(people[:train], body_ids, emphasis, NUM_SHAPE)
+    for name in ("left", "right"):
+        shape = ARKIT_NAMES.index(f"eyeBlink{name.title()}")
+        centre = joints[:train, JOINT_INDEX[f"{name}_eye_smplhf"]].mean(axis=0)
+        expressions[shape] = meet(expressions[shape], space.mean, socket_rim(triangles, inner), centre)
 
     # Vertex order: body vertices in base order, then permuted so that the 21 standard ids hit.
     mean = space.mean[body_ids]
@@ -202,8 +209,6 @@ def main(arguments: list[str] | None = None) -> None:
     slots[:, :, SHAPE_SLOTS : SHAPE_SLOTS + len(ARKIT_NAMES)] = expr.transpose(1, 2, 0)
     used_uv, uv_faces = np.unique(uv_triangles, return_inverse=True)
     faces = new_of_base[triangles]
-    cavity_table = source.root / "template_mesh_internal_cavities.pth"
-    cavity = np.isin(body_ids, load_cavity(cavity_table))
     parents = np.array(JOINT_PARENTS, np.int64)
     body_weights = weights[body_ids].astype(np.float32)
     body = {
@@ -220,7 +225,7 @@ def main(arguments: list[str] | None = None) -> None:
         **{f"hands_mean{s}": np.zeros(45, np.float32) for s in "lr"},
         **{f"hands_components{s}": np.eye(45, dtype=np.float32) for s in "lr"},
         "part": parts[body_ids],
-        "cavity": cavity,
+        "cavity": inner[body_ids],
         "base_ids": body_ids.astype(np.int32),
     }
     write_body(options.body, body)

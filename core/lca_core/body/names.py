@@ -47,3 +47,8 @@ ARKIT_INDEX: dict[str, int] = {name: i for i, name in enumerate(ARKIT_NAMES)}
 HEAD_JOINTS: tuple[int, ...] = tuple(
     JOINT_INDEX[name] for name in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf")
 )
+HAND_JOINTS: dict[str, tuple[int, ...]] = {
+    side: (JOINT_INDEX[f"{side}_wrist"], *(JOINT_INDEX[f"{side}_index1"] + k for k in range(15)))
+    for side in ("left", "right")
+}
+"""Wrist and the 15 finger joints of each hand."""

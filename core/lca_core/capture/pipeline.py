@@ -17,7 +17,7 @@ import numpy as np
 
 from lca.errors import InvalidInputError, NoPersonFoundError
 from lca_core.body.model import BodyModel
-from lca_core.body.names import JOINT_INDEX, JOINT_NAMES, NUM_ARKIT
+from lca_core.body.names import HEAD_JOINTS, JOINT_INDEX, JOINT_NAMES, NUM_ARKIT
 
 from .debug import contact_sheet, labelled, overlay, project_joints
 from .decode import Clip, DecodeLimits, read_clip
@@ -316,9 +316,7 @@ def joint_confidence(o: Observation, size: Array) -> Array:
     for k in (0, 1):
         hand = o.hands[k]
         out[25 + 15 * k : 40 + 15 * k] = hand.score if hand is not None else 0.0
-    head = o.face.score if o.face is not None else 0.3
-    for name in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf"):
-        out[JOINT_INDEX[name]] = head
+    out[list(HEAD_JOINTS)] = o.face.score if o.face is not None else 0.3
     return out
 
 

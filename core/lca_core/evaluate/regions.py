@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lca_core.avatar.fitting import Photo
 from lca_core.body.lbs import joint_transforms
 from lca_core.body.model import BodyModel
-from lca_core.body.names import JOINT_NAMES
+from lca_core.body.names import HAND_JOINTS, HEAD_JOINTS, JOINT_INDEX
 from lca_core.body.rotation import axis_angle_to_matrix
 from lca_core.evaluate.metrics import Box, box_around
 
@@ -26,16 +26,9 @@ class Regions:
 
     def __init__(self, body: BodyModel, betas: NDArray[np.floating]) -> None:
         self.body, self.betas = body, torch.as_tensor(np.asarray(betas, np.float32))[None]
-        names = np.array(JOINT_NAMES)
-        weights = body.weights.numpy()
-        owner = names[weights.argmax(1)]
-        self._head = np.nonzero(np.isin(owner, ["head", "jaw", "left_eye_smplhf", "right_eye_smplhf"]))[0]
-        fingers = [n[-1].isdigit() and not n.startswith("spine") for n in owner]
-        hand = np.array(fingers) | np.isin(owner, ["left_wrist", "right_wrist"])
-        self._hands = {
-            side: np.nonzero(hand & np.char.startswith(owner.astype(str), side))[0]
-            for side in ("left", "right")
-        }
+        owner = body.weights.numpy().argmax(1)
+        self._head = np.nonzero(np.isin(owner, HEAD_JOINTS))[0]
+        self._hands = {side: np.nonzero(np.isin(owner, joints))[0] for side, joints in HAND_JOINTS.items()}
 
     def head_points(self, photo: Photo) -> NDArray[np.float32]:
         """Pixels [P,2] of the head's vertices."""
@@ -52,7 +45,7 @@ class Regions:
         rotations = axis_angle_to_matrix(torch.from_numpy(photo.frame.joint_rotations))
         _, joints = self.body.rest(self.betas, None)
         _, transforms = joint_transforms(rotations[None], joints, self.body.parents)
-        forward = photo.viewmat[:3, :3] @ transforms[0, JOINT_NAMES.index("head"), :3, 2].numpy()
+        forward = photo.viewmat[:3, :3] @ transforms[0, JOINT_INDEX["head"], :3, 2].numpy()
         return -float(forward[2])
 
     def hands(self, photo: Photo) -> list[Box]:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from lca.errors import InvalidInputError, PreconditionError
-from lca_core.body.names import ARKIT_INDEX, JOINT_INDEX, JOINT_NAMES
+from lca_core.body.names import ARKIT_INDEX, HAND_JOINTS, JOINT_INDEX
 from lca_core.model.mouth import mouth_faces, shown_faces
 from lca_core.model.surface import BodyPoints, LocatedPoints, array
 from lca_core.model.template import Template
@@ -175,9 +175,7 @@ def wanted_steps(template: Template, base: int) -> NDArray[np.int64]:
     head = of_face[:, [JOINT_INDEX[n] for n in ("head", "jaw")]].sum(1) > 0.5
     eye_z = joints[JOINT_INDEX["left_eye_smplhf"], 2]
     front = head & ((normal[:, 2] > 0.25) | ((middle[:, 2] > eye_z - 0.06) & (normal[:, 2] > -0.3)))
-    fingers = [i for i, n in enumerate(JOINT_NAMES) if n[-1].isdigit() and not n.startswith("spine")]
-    wrists = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
-    hands = of_face[:, fingers + wrists].sum(1) > 0.5
+    hands = of_face[:, [*HAND_JOINTS["left"], *HAND_JOINTS["right"]]].sum(1) > 0.5
     spacing = _face_spacing(template, vertices)
     # A lid is a narrow fold until it closes: it needs Gaussians enough for the skin it then becomes.
     closed = np.zeros((1, 52), np.float32)

@@ -33,10 +33,10 @@ LID_TRAVEL = 0.001
 LID_NEIGHBOURS, LID_CONTRAST = 128, 0.07
 """How many Gaussians around a place on the closed lid agree on its brightness, and the share by which it may
 differ from them; at twice that it takes theirs."""
-LID_FOLDED, LID_REACH, LID_SKIN = (0.001, 0.003), 0.01, 0.72
+LID_FOLDED, LID_REACH, LID_SKIN = (0.001, 0.003), 0.01, 0.88
 """Metres of travel between which lid skin goes from seen to folded away behind the open eye; metres around
 the lid that say what its skin is like; least brightness of that skin over its median."""
-LID_NEAR, LID_BELOW = 0.005, 0.7
+LID_NEAR, LID_BELOW = 0.005, 0.85
 """Metres over which the lid takes the skin beside the open eye; how far its rim takes that under it once
 closed."""
 LASHES, LASH_M = 0.5, 0.0014
@@ -44,6 +44,8 @@ LASHES, LASH_M = 0.5, 0.0014
 FOLD_DEPTH = 0.0025
 """Metres behind the nearest surface from which skin around the eyes counts as hidden."""
 IRIS_RADIUS, PUPIL_RADIUS = 0.0061, 0.0021
+IRIS_SHARE, WHITE_SHARE = (0.15, 0.45), 0.75
+"""Ranks of brightness, 0-1, between which the pixels of an open eye are iris, and from which on white."""
 WHITE, BROWN = (0.80, 0.77, 0.75), (0.23, 0.15, 0.10)
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -155,14 +157,15 @@ class EyeGuard:
             return EyeColors(white, iris, 0)
         bright = found @ LUMA
         order = np.argsort(bright)
-        third = max(2, round(0.3 * len(order)))
-        seen_white, seen_iris = found[order[-third:]].mean(0), found[order[:third]].mean(0)
+        # The darkest are pupil and lashes.
+        share = (np.array((*IRIS_SHARE, WHITE_SHARE)) * len(order)).astype(int)
+        seen_iris, seen_white = found[order[share[0] : share[1]]].mean(0), found[order[share[2] :]].mean(0)
         # Blur mixes the white with lashes and lids: it is never darker than the skin, and nearly grey.
         level = float(np.clip(max(seen_white @ LUMA, 1.08 * (skin @ LUMA)), 0.42, 0.88))
         grey = seen_white / max(float(seen_white @ LUMA), 1e-3)
         warm = np.array(WHITE) / (np.array(WHITE) @ LUMA)
         white = np.clip(level * (0.6 * warm + 0.4 * np.clip(grey, 0.9, 1.15)), 0, 1)
-        dark = float(np.clip(seen_iris @ LUMA * 0.85, 0.08, 0.5 * level))
+        dark = float(np.clip(seen_iris @ LUMA, 0.08, 0.5 * level))
         tint = np.clip(seen_iris / max(float(seen_iris @ LUMA), 1e-3), 0.5, 1.6)
         return EyeColors(white, np.clip(dark * tint, 0, 1), len(found))
 
@@ -185,13 +188,13 @@ def even_lids(
     points: BodyPoints,
     color: NDArray[np.floating],
     around: NDArray[np.bool_],
-    known: NDArray[np.integer] | None = None,
+    known: NDArray[np.integer],
 ) -> NDArray[np.float32]:
     """Colours [T,3] without the lashes and specks of white that a fit off by some millimetres leaves on lids.
 
     A median over the skin beside each place of the *closed* lid, where such specks would stretch to streaks.
     color [T,3] sRGB; around [T]: the skin of the eyes' neighbourhood; known: indices of skin seen beside the
-    lids. With it, what is folded away behind an open eye goes from the colour of the skin over it to that of
+    lids. What is folded away behind an open eye goes from the colour of the skin over it to that of
     what it closes upon, because all that a view saw there was shade and lashes; its rim is then darkened.
     """
     opened = points._rest(torch.zeros(50))[0].numpy()
@@ -208,7 +211,7 @@ def even_lids(
     off = np.abs(bright[lid] / np.maximum(middle[:, 0], 0.02) - 1)
     part = np.clip((off - LID_CONTRAST) / LID_CONTRAST, 0, 1)[:, None]
     out[lid] = part * even + (1 - part) * out[lid]
-    beside = np.setdiff1d(known, lid) if known is not None else lid[:0]
+    beside = np.setdiff1d(known, lid)
     if len(beside):
         # Brows and lashes beside the lid are no skin.
         close = cKDTree(opened[lid]).query(opened[beside])[0] < LID_REACH

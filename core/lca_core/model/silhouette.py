@@ -18,7 +18,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
-from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
+from lca_core.body.names import HAND_JOINTS, HEAD_JOINTS, JOINT_INDEX, JOINT_NAMES
 from lca_core.model.dressed import dressed_shape
 from lca_core.model.inverse_texture import to_pixels
 from lca_core.model.network import CanonicalMaps
@@ -73,14 +73,11 @@ def surface_graph(points: BodyPoints) -> Graph:
     edges = sparse.coo_matrix((ones, (rows[keep], cols[keep])), (points.count,) * 2)
     edges = edges.maximum(edges.T)
     laplacian = sparse.diags(np.asarray(edges.sum(1)).ravel()) - edges
-    fingers = [n[-1].isdigit() and not n.startswith("spine") for n in JOINT_NAMES]
-    hand = np.array([f or n.endswith("wrist") for f, n in zip(fingers, JOINT_NAMES, strict=True)])
-    skull = np.isin(JOINT_NAMES, ["head", "jaw", "left_eye_smplhf", "right_eye_smplhf"])
-    hands = points.weights[:, hand].sum(1) > 0.5
+    hands = points.weights[:, [*HAND_JOINTS["left"], *HAND_JOINTS["right"]]].sum(1) > 0.5
     eye = joints[JOINT_INDEX["left_eye_smplhf"]]
     # Cheeks and jaw to the ears; what stands off above and behind them is hair.
     cheeks = (position[:, 1] < eye[1] + ABOVE_EYES_M) & (position[:, 2] > eye[2] - TO_EARS_M)
-    face = (points.weights[:, skull].sum(1) > 0.5) & ((normal[:, 2] > 0.3) | cheeks)
+    face = (points.weights[:, HEAD_JOINTS].sum(1) > 0.5) & ((normal[:, 2] > 0.3) | cheeks)
     neck = points.weights[:, JOINT_INDEX["neck"]] > 0.5
     below = [n.partition("_")[2] in _LEGS or n == "pelvis" for n in JOINT_NAMES]
     return Graph(laplacian.tocsc(), hands | face | neck, points.weights[:, below].sum(1) > 0.3)

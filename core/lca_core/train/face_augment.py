@@ -37,7 +37,7 @@ def mirrored_order() -> tuple[int, ...]:
 
 
 def mirrored_points() -> list[int]:
-    """Index of the point that each of the 54 points (``faces.face_points``) becomes in a mirror."""
+    """Index of the point that each of the 54 points (``faces.marked_vertices``) becomes in a mirror."""
     return [*mirrored_order(), NUM_ARKIT + 1, NUM_ARKIT]
 
 

@@ -45,8 +45,8 @@ MAX_TURN = np.radians(40.0)
 @dataclass(frozen=True)
 class Faces:
     """M close-ups: images uint8 [M,S,S,3] sRGB over a background, masks uint8 [M,S,S], ARKit weights float32
-    [M,52], points float32 [M,54,2] (:func:`face_points`; pictures span -1..1), identity numbers [M] and frame
-    numbers [M]: people 2k and 2k+1 share the expression of a frame."""
+    [M,52], points float32 [M,54,2] (:func:`marked_vertices`; pictures span -1..1), identity and frame numbers
+    [M]: people 2k and 2k+1 share the expression of a frame."""
 
     images: NDArray[np.uint8]
     masks: NDArray[np.uint8]
@@ -106,7 +106,7 @@ def action_vertices() -> NDArray[np.int64]:
     return head_vertices()[moved.argmax(1)]
 
 
-def face_points(person: Person) -> NDArray[np.int64]:
+def marked_vertices(person: Person) -> NDArray[np.int64]:
     """Vertices (54,) that say where the parts of a face are: the actions' and the left and right pupil."""
     pupils = []
     for side in ("left", "right"):
@@ -123,7 +123,7 @@ def draw_person(split: str, number: int, frames: int = FRAMES, side: int = SIDE)
     scene = person.scene()
     (shared,) = streams(split, number - number % 2, "faceexpr")
     (own,) = streams(split, number, "facelook")
-    head, marks = head_vertices(), face_points(person)
+    head, marks = head_vertices(), marked_vertices(person)
     columns: dict[str, list[NDArray]] = {"images": [], "masks": [], "weights": [], "points": []}
     for _ in range(frames):
         weights, gaze = draw_expression(shared)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lca_core.body.names import JOINT_NAMES
+from lca_core.body.names import HAND_JOINTS
 from lca_core.model.references import prepare_references
 from lca_core.model.template import Template
 from lca_core.train.examples import Batch, Sample
@@ -148,16 +148,7 @@ def window(frame: Frame, side: int, rng: np.random.Generator) -> Frame:
 
 def hand_vertices(template: Template) -> list[NDArray[np.int64]]:
     """Vertices that follow the left and the right hand."""
-    out = []
-    for side in ("left", "right"):
-        joints = [
-            i
-            for i, name in enumerate(JOINT_NAMES)
-            if name == f"{side}_wrist"
-            or (name.startswith(side) and name[-1].isdigit() and not name.startswith("spine"))
-        ]
-        out.append(np.nonzero(template.vertex_weights[:, joints].sum(1) > 0.5)[0])
-    return out
+    return [np.nonzero(template.vertex_weights[:, joints].sum(1) > 0.5)[0] for joints in HAND_JOINTS.values()]
 
 
 def _project(
