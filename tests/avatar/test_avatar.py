@@ -13,12 +13,14 @@ import pytest
 import torch
 
 from lca.errors import DataLossError, InvalidInputError, LcaError, NotFoundError
+from lca.hand_poses import HAND_POSES
 from lca_bridge.wire.package import read_package
 from lca_bridge.wire.skin import pose_package
 from lca_core.avatar import Avatar, PoseFrame
 from lca_core.avatar.animate import Animator, LinearCorrection, local_rotations
 from lca_core.avatar.live import NetworkCorrection
-from lca_core.avatar.pictures import HAND_POSES, STANDING, body_view, finger_rotations, head_view, picture
+from lca_core.avatar.pictures import STANDING, body_view, head_view, picture
+from lca_core.body.hand_pose import hand_rotations
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ FRAMES = {
     "stride": PoseFrame.posed(
         {**STANDING, "left_hip": (-0.6, 0, 0), "right_hip": (0.4, 0, 0), "left_knee": (0.5, 0, 0)}
     ),
-    "fist": PoseFrame.posed(finger_rotations("left", HAND_POSES[2][1], -1.0)),
+    "fist": PoseFrame.posed(hand_rotations("left", HAND_POSES["Fist"].curl)),
 }
 
 

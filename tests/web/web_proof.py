@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lca.hand_poses import HAND_POSES
 from lca_bridge.web import page
 from lca_core.avatar import Avatar
 from lca_core.avatar.animate import Animator
 from lca_core.avatar.frame import PoseFrame
-from lca_core.avatar.pictures import FOV_DEGREES, STANDING, View, body_view, finger_rotations, head_view
+from lca_core.avatar.pictures import FOV_DEGREES, STANDING, View, body_view, head_view
+from lca_core.body.hand_pose import hand_rotations
 from lca_core.splat import render
 
 SIZE = 512
@@ -47,8 +49,8 @@ class Score:
 def shots(animator: Animator) -> list[Shot]:
     """Two poses (one with fists and bent limbs) and one expression."""
     fists = {
-        **finger_rotations("left", {"index": 1.2, "middle": 1.2, "ring": 1.2, "pinky": 1.2}, -1.0),
-        **finger_rotations("right", {"index": 0.6, "middle": 0.6, "ring": 0.6, "pinky": 0.6}, 1.0),
+        **hand_rotations("left", HAND_POSES["Fist"].curl),
+        **hand_rotations("right", dict.fromkeys(("index", "middle", "ring", "pinky"), 0.5)),
     }
     stride = {
         "left_hip": (-0.6, 0.0, 0.0), "left_knee": (0.8, 0.0, 0.0), "right_hip": (0.35, 0.0, 0.0),

@@ -155,8 +155,10 @@ def _finger_turns(description: Mapping[str, Any], joints: Sequence[str]) -> npt.
     try:
         for finger in fingers:
             rows = [joints.index(name) for name in finger["joints"]]
-            axis = np.asarray(finger["curl_axis"], np.float32)
-            turns[0, rows] = np.outer(finger["curl_degrees"], axis / np.linalg.norm(axis))
+            # Avatars made before every joint had its axis state one per finger.
+            axes = np.asarray(finger.get("curl_axes") or [finger["curl_axis"]] * 3, np.float32)
+            axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+            turns[0, rows] = np.asarray(finger["curl_degrees"], np.float32)[:, None] * axes
             turns[1, rows[0]] = np.asarray(finger["spread_axis"], np.float32) * finger["spread_degrees"]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise _invalid(f"a finger is malformed ({error})") from error

@@ -3,7 +3,8 @@
 
 A hidden bone per finger sums its sources (own master, hand master, two sliders); the controls of the three
 finger joints copy it through Transformation constraints that scale and clamp, on top of their own rotation.
-Ranges and axes come from the avatar's rig description.
+Ranges and axes come from the avatar's rig description; where an axis leans out of the joint's hinge (the root
+of the thumb), the turn is exact with the slider at 0 and 1 and within three degrees elsewhere.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import math
 
 import bpy
 import numpy as np
+from mathutils import Euler, Quaternion, Vector
+from numpy.typing import NDArray
 
 from ..core.control_names import SUFFIX, control_of
 from ..core.frames import SIDES, BoneFrames, Skeleton
-from ..core.rig_info import FingerRange, RigInfo
+from ..core.rig_info import FingerRange, RigInfo, Triple
 from . import bone_groups
 from .armature import BoneSpec
 from .drivers import PropertyVariable, RotationVariable, add_driver
@@ -43,7 +46,11 @@ def spread_property(side: str) -> str:
 
 def curl_axes(info: RigInfo) -> dict[str, tuple[float, float, float]]:
     """Axis about which each finger joint closes, avatar space."""
-    return {joint: finger.curl_axis for finger in info.fingers for joint in finger.joints}
+    return {
+        joint: axis
+        for finger in info.fingers
+        for joint, axis in zip(finger.joints, finger.curl_axes, strict=True)
+    }
 
 
 def control_bones(info: RigInfo, skeleton: Skeleton, frames: BoneFrames) -> list[BoneSpec]:
@@ -74,14 +81,15 @@ def connect(rig: bpy.types.Object, info: RigInfo, skeleton: Skeleton, frames: Bo
         _prepare_master(rig.pose.bones[master(finger.finger, finger.side)])
         _drive_sum(rig, finger.finger, finger.side)
         for number, joint in enumerate(finger.joints):
-            constraint = _follow_sum(rig, finger, joint)
-            curl = info.control(curl_property(finger.finger, finger.side)).range
-            _map_axis(constraint, "x", curl, math.radians(finger.curl_degrees[number]))
+            rest = frames.rest[skeleton.names.index(joint)]
+            # A finger curls first and is spread then; of two such constraints the later one turns first.
             if number == 0:
-                bone_z = frames.rest[skeleton.names.index(joint)][:, 2]
-                sign = float(np.sign(bone_z @ np.asarray(finger.spread_axis)))
                 spread = info.control(spread_property(finger.side)).range
-                _map_axis(constraint, "z", spread, sign * math.radians(finger.spread_degrees))
+                full = _local_turn(rest, finger.spread_axis, finger.spread_degrees)
+                _follow_sum(rig, finger, joint, "Finger spread", "z", spread, full)
+            curl = info.control(curl_property(finger.finger, finger.side)).range
+            full = _local_turn(rest, finger.curl_axes[number], finger.curl_degrees[number])
+            _follow_sum(rig, finger, joint, "Finger curl", "x", curl, full)
 
 
 def _sum(finger: str, side: str) -> str:
@@ -116,21 +124,32 @@ def _drive_sum(rig: bpy.types.Object, finger: str, side: str) -> None:
         )
 
 
-def _follow_sum(rig: bpy.types.Object, finger: FingerRange, joint: str) -> bpy.types.Constraint:
+def _local_turn(rest: NDArray[np.float64], axis: Triple, degrees: float) -> Euler:
+    """A turn about an axis of avatar space, as Euler angles of the bone with axes ``rest`` (columns)."""
+    turn = Quaternion(Vector(np.asarray(axis, np.float64) @ rest), math.radians(degrees))
+    return turn.to_euler("XYZ")
+
+
+def _follow_sum(
+    rig: bpy.types.Object,
+    finger: FingerRange,
+    joint: str,
+    name: str,
+    axis: str,
+    span: tuple[float, float],
+    full: Euler,
+) -> None:
+    """Turn a joint's control by ``full`` where ``axis`` of the hidden sum says 1, clamped to ``span``."""
     constraint = rig.pose.bones[control_of(joint)].constraints.new("TRANSFORM")
-    constraint.name = "Finger controls"
+    constraint.name = name
     constraint.target = rig
     constraint.subtarget = _sum(finger.finger, finger.side)
     constraint.owner_space = constraint.target_space = "LOCAL"
     constraint.map_from = constraint.map_to = "ROTATION"
     constraint.from_rotation_mode = constraint.to_euler_order = "XYZ"
     constraint.mix_mode_rot = "AFTER"
-    return constraint
-
-
-def _map_axis(constraint: bpy.types.Constraint, axis: str, span: tuple[float, float], full: float) -> None:
-    """Scale one rotation axis so that 1 becomes ``full`` radians, clamped to the slider's range."""
-    setattr(constraint, f"map_to_{axis}_from", axis.upper())
     for end, value in zip(("min", "max"), span, strict=True):
         setattr(constraint, f"from_{end}_{axis}_rot", value)
-        setattr(constraint, f"to_{end}_{axis}_rot", value * full)
+        for to, angle in zip("xyz", full, strict=True):
+            setattr(constraint, f"to_{end}_{to}_rot", value * angle)
+            setattr(constraint, f"map_to_{to}_from", axis.upper())

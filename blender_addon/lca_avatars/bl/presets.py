@@ -7,11 +7,13 @@ blends and flips. Both raise the same shapes and curl the same fingers.
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
 from ..core.board import STROKE, knob_of, knobs
 from ..core.control_names import SUFFIX
-from ..core.presets import Expression, HandPose
+from ..core.presets import Expression
 from . import fingers, gaze
 from .controls import rig_info
 
@@ -19,8 +21,10 @@ BonePose = dict[str, tuple[str, tuple[float, float, float]]]
 """Bone -> (``location`` or ``rotation_euler``, values)."""
 
 
-def apply_hand_pose(rig: bpy.types.Object, pose: HandPose, side: str, strength: float = 1.0) -> list[str]:
-    """Set one hand's sliders (``side`` left or right), mixed in by ``strength``; returns their names."""
+def apply_hand_pose(rig: bpy.types.Object, pose: Any, side: str, strength: float = 1.0) -> list[str]:
+    """Set one hand's sliders (``side`` left or right) to an ``lca.hand_poses.HandPose``, mixed in by
+    ``strength``; returns their names.
+    """
     values = {fingers.curl_property(finger, side): value for finger, value in pose.curl.items()}
     values |= {fingers.curl_property("hand", side): 0.0, fingers.spread_property(side): pose.spread}
     return _mix(rig, values, strength)
@@ -32,7 +36,7 @@ def apply_expression(rig: bpy.types.Object, expression: Expression, strength: fl
     return _mix(rig, values, strength)
 
 
-def hand_bones(pose: HandPose, side: str) -> BonePose:
+def hand_bones(pose: Any, side: str) -> BonePose:
     """The same hand pose on the finger masters; one radian counts as a slider at 1."""
     out: BonePose = {
         fingers.master(finger, side): ("rotation_euler", (value, 0.0, 0.0))

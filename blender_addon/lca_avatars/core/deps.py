@@ -23,6 +23,7 @@ def _load(name: str) -> ModuleType:
 
 
 errors = _load("lca.errors")
+hand_poses = _load("lca.hand_poses")
 motion = _load("lca.motion")
 package = _load("lca_bridge.wire.package")
 skin = _load("lca_bridge.wire.skin")

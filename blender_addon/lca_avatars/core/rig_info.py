@@ -34,13 +34,15 @@ class Control:
 
 @dataclass(frozen=True)
 class FingerRange:
-    """A finger's joints and its rotation at slider 1: degrees, about unit axes of avatar space at rest."""
+    """A finger's joints and its rotation at slider 1: degrees, about unit axes of avatar space at rest; each
+    joint curls about its own.
+    """
 
     finger: str
     side: str
     joints: tuple[str, str, str]
     curl_degrees: Triple
-    curl_axis: Triple
+    curl_axes: tuple[Triple, Triple, Triple]
     spread_degrees: float
     spread_axis: Triple
 
@@ -132,12 +134,14 @@ def _finger(entry: dict[str, Any]) -> FingerRange:
     joints = tuple(map(str, entry["joints"]))
     if len(joints) != 3:
         raise ValueError(f"{entry['finger']} has {len(joints)} joints")
+    # Avatars made before every joint had its axis state one per finger.
+    axes = [_triple(axis) for axis in entry.get("curl_axes") or [entry["curl_axis"]] * 3]
     return FingerRange(
         str(entry["finger"]),
         str(entry["side"]),
         (joints[0], joints[1], joints[2]),
         _triple(entry["curl_degrees"]),
-        _triple(entry["curl_axis"]),
+        (axes[0], axes[1], axes[2]),
         float(entry["spread_degrees"]),
         _triple(entry["spread_axis"]),
     )

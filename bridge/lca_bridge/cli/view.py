@@ -117,7 +117,8 @@ def showing_off(seconds: float = 6.0, fps: float = 30.0) -> Motion:
     import numpy as np
 
     from lca_core.avatar.frame import Motion, PoseFrame
-    from lca_core.avatar.pictures import STANDING, finger_rotations
+    from lca_core.avatar.pictures import STANDING
+    from lca_core.body.hand_pose import hand_rotations
 
     def bump(t: float, start: float, end: float) -> float:
         inside = min(1.0, max(0.0, (t - start) / (end - start)))
@@ -129,7 +130,7 @@ def showing_off(seconds: float = 6.0, fps: float = 30.0) -> Motion:
         arm, breath = np.array(STANDING["left_shoulder"]), 0.02 * float(np.sin(2 * np.pi * t))
         up = (1 - raised) * arm + raised * np.array([0.0, -0.35, 0.25])
         curls = {
-            finger: 1.2 * bump(t, 0.5 + 0.07 * i, 0.72 + 0.07 * i)
+            finger: bump(t, 0.5 + 0.07 * i, 0.72 + 0.07 * i)
             for i, finger in enumerate(("pinky", "ring", "middle", "index"))
         }
         pose = {
@@ -138,7 +139,7 @@ def showing_off(seconds: float = 6.0, fps: float = 30.0) -> Motion:
             "left_elbow": (0.0, -0.25 - 0.5 * raised, (0.95 + 0.35 * swing) * raised),
             "spine2": (breath, 0.0, 0.0),
             "head": (0.0, 0.15 * float(np.sin(2 * np.pi * t)), 0.0),
-            **finger_rotations("left", curls, -1.0),
+            **hand_rotations("left", curls),
         }
         smile, blink = bump(t, 0.1, 0.6), bump(t, 0.7, 0.74) + bump(t, 0.3, 0.34)
         face = {"mouthSmileLeft": smile, "mouthSmileRight": smile, "jawOpen": 0.25 * bump(t, 0.15, 0.5)}

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from lca.hand_poses import HAND_POSES
 from lca_core.avatar.animate import Animator
 from lca_core.avatar.avatar import Avatar
 from lca_core.avatar.frame import PoseFrame
+from lca_core.body.hand_pose import hand_rotations
 from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
 from lca_core.splat import GaussianSet, intrinsics, look_at, render_image
 
@@ -52,15 +54,8 @@ EXPRESSIONS: tuple[tuple[str, dict[str, float], tuple[float, float]], ...] = (
 )
 """Named expressions: label, ARKit weights, gaze (yaw, pitch) of both eyes."""
 
-# Curl is about -Z for the left hand and +Z for the right (palms down in the T-pose).
-HAND_POSES: tuple[tuple[str, dict[str, float]], ...] = (
-    ("flat", {}),
-    ("relaxed", dict.fromkeys(("index", "middle", "ring", "pinky"), 0.35)),
-    ("fist", {**dict.fromkeys(("index", "middle", "ring", "pinky"), 1.35), "thumb": 0.5}),
-    ("point", {**dict.fromkeys(("middle", "ring", "pinky"), 1.35), "thumb": 0.5}),
-    ("victory", {**dict.fromkeys(("ring", "pinky"), 1.35), "thumb": 0.6}),
-)
-"""Named hand poses: label and curl in radians of each joint of the named fingers."""
+HANDS_SHOWN = ("Flat", "Relaxed", "Fist", "Point", "Peace", "Thumbs Up", "OK")
+"""The poses of ``lca.hand_poses`` in the hands sheet."""
 
 
 @dataclass(frozen=True)
@@ -138,35 +133,20 @@ def expressions_sheet(avatar: Avatar, size: int = 320, columns: int = 4) -> np.n
 
 
 def hands_sheet(avatar: Avatar, size: int = 320) -> np.ndarray:
-    """Both hands, seen from above, in :data:`HAND_POSES`."""
+    """Both hands, seen from above the thumb, in the poses :data:`HANDS_SHOWN`."""
     animator = Animator(avatar)
     rows: list[list[tuple[str, np.ndarray]]] = []
-    for side, sign in (("left", -1.0), ("right", 1.0)):
+    for side, sign in (("left", 1.0), ("right", -1.0)):
         row = []
-        for label, curls in HAND_POSES:
-            frame = PoseFrame.posed(finger_rotations(side, curls, sign))
-            joints = animator.joints(frame)
-            fingers = [
-                i for i, name in enumerate(JOINT_NAMES) if name.startswith(side) and name[-1].isdigit()
-            ]
-            view = aim(joints[fingers].mean(axis=0), 0.26, 0.35 * -sign, 0.75, size, size)
-            row.append((f"{side} {label}", picture(animator.evaluate(frame), view)))
+        fingers = [i for i, name in enumerate(JOINT_NAMES) if name.startswith(side) and name[-1].isdigit()]
+        for name in HANDS_SHOWN:
+            pose = HAND_POSES[name]
+            frame = PoseFrame.posed(hand_rotations(side, pose.curl, pose.spread))
+            center = animator.joints(frame)[fingers].mean(axis=0)
+            view = aim(center, 0.26, 0.35 * sign, 0.75, size, size)
+            row.append((f"{side}: {name.lower()}", picture(animator.evaluate(frame), view)))
         rows.append(row)
     return sheet(rows)
-
-
-def finger_rotations(
-    side: str, curls: dict[str, float], sign: float
-) -> dict[str, tuple[float, float, float]]:
-    """Axis-angle rotations that curl the named fingers of one hand."""
-    rotations: dict[str, tuple[float, float, float]] = {}
-    for finger, angle in curls.items():
-        for joint in (1, 2, 3):
-            # The thumb folds across the palm, about the vertical axis of the T-pose.
-            rotations[f"{side}_{finger}{joint}"] = (
-                (0.0, sign * angle * 0.8, 0.0) if finger == "thumb" else (0.0, 0.0, sign * angle)
-            )
-    return rotations
 
 
 def thumbnail(avatar: Avatar, size: int = 256) -> np.ndarray:

@@ -17,17 +17,17 @@ from lca.errors import InvalidInputError
 from lca_core.body.names import ARKIT_NAMES, JOINT_NAMES, JOINT_PARENTS
 from lca_core.body.rig_tables import (
     ARKIT_GROUPS,
+    CURL_AXES,
     CURL_DEGREES,
     FINGERS,
     GAZE_LIMITS,
     JOINT_LIMITS,
     NAME_MAPS,
     SPREAD_DEGREES,
-    THUMB_CURL_AXIS,
+    Triple,
 )
 
 SCHEMA = "lca.rig/1"
-Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,17 @@ class FingerMaster:
     """How one finger follows its curl and spread sliders (rotation = slider x degrees about the axis).
 
     Attributes:
-        curl_degrees: at slider 1 (a fist), per joint from the palm to the tip; curl_axis: unit, world axes at
-            rest.
-        spread_degrees: at slider 1, first joint only, about spread_axis.
+        curl_degrees: at slider 1 (a fist), per joint from the palm to the tip, about its own of curl_axes:
+            unit, world axes at rest.
+        curl_axis: that of the middle joint, for readers that know one axis per finger.
+        spread_degrees: at slider 1, first joint only, about spread_axis, after the curl.
     """
 
     finger: str
     side: str
     joints: tuple[str, str, str]
     curl_degrees: Triple
+    curl_axes: tuple[Triple, Triple, Triple]
     curl_axis: Triple
     spread_degrees: float
     spread_axis: Triple
@@ -165,7 +167,7 @@ class RigDescription:
                 joints=tuple(_make(RigJoint, entry) for entry in data["joints"]),
                 arkit_names=tuple(str(name) for name in data["arkit_names"]),
                 controls=tuple(_make(RigControl, entry) for entry in data["controls"]),
-                fingers=tuple(_make(FingerMaster, entry) for entry in data["fingers"]),
+                fingers=tuple(_finger(entry) for entry in data["fingers"]),
                 name_maps={
                     str(rig): {str(ours): str(theirs) for ours, theirs in names.items()}
                     for rig, names in data["name_maps"].items()
@@ -182,7 +184,20 @@ class RigDescription:
 def _make(kind: type, entry: dict[str, Any]) -> Any:
     """A dataclass from a JSON object: lists become tuples, unknown keys are dropped."""
     values = {name: entry[name] for name in kind.__dataclass_fields__}  # type: ignore[attr-defined]
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return kind(**{k: _frozen(v) for k, v in values.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _finger(entry: dict[str, Any]) -> FingerMaster:
+    """Avatars made before every joint had its axis state one per finger."""
+    master: FingerMaster = _make(FingerMaster, {"curl_axes": [entry["curl_axis"]] * 3, **entry})
+    sizes = [len(master.joints), len(master.curl_degrees), len(master.curl_axes), *map(len, master.curl_axes)]
+    if sizes != [3] * 6:
+        raise _invalid(f"the {master.finger} does not have three joints with an axis and an angle each")
+    return master
 
 
 def _check(rig: RigDescription) -> None:
@@ -292,12 +307,18 @@ def _fingers() -> tuple[FingerMaster, ...]:
     for side, s in (("left", 1.0), ("right", -1.0)):
         for finger in FINGERS:
             joints = (f"{side}_{finger}1", f"{side}_{finger}2", f"{side}_{finger}3")
-            axis = THUMB_CURL_AXIS if finger == "thumb" else (0.0, 0.0, -1.0)
             # Rotation axes are pseudo-vectors: mirroring in x keeps x and flips y and z.
-            curl = (axis[0], s * axis[1], s * axis[2])
+            first, second, third = ((x, s * y, s * z) for x, y, z in CURL_AXES[finger])
             masters.append(
                 FingerMaster(
-                    finger, side, joints, CURL_DEGREES[finger], curl, SPREAD_DEGREES[finger], (0.0, -s, 0.0)
+                    finger,
+                    side,
+                    joints,
+                    CURL_DEGREES[finger],
+                    (first, second, third),
+                    second,
+                    SPREAD_DEGREES[finger],
+                    (0.0, -s, 0.0),
                 )
             )
     return tuple(masters)

@@ -12,9 +12,19 @@ Triple = tuple[float, float, float]
 FINGERS = ("index", "middle", "pinky", "ring", "thumb")
 """In the order of the joints."""
 
-_PHALANX_1 = ((-10.0, -22.0, -95.0), (10.0, 22.0, 30.0))
-_PHALANX_2 = ((-5.0, -5.0, -110.0), (5.0, 5.0, 5.0))
-_PHALANX_3 = ((-5.0, -5.0, -80.0), (5.0, 5.0, 10.0))
+# Fingers fan out in the T-pose: bent about its own axis, one has a share of x and y too.
+_FAN = {"index": ((-5.0, -6.0), (6.0, 16.0)), "middle": ((-10.0, -10.0), (5.0, 5.0)),
+        "ring": ((-16.0, -24.0), (8.0, 6.0)), "pinky": ((-22.0, -31.0), (9.0, 8.0))}  # fmt: skip
+
+
+def _phalanges(finger: str) -> dict[str, tuple[Triple, Triple]]:
+    (low_x, low_y), (high_x, high_y) = _FAN[finger]
+    first = (min(low_x, -10.0), min(low_y, -22.0), -95.0), (max(high_x, 10.0), max(high_y, 22.0), 30.0)
+    second = (low_x, low_y, -110.0), (high_x, high_y, 23.0)
+    third = (low_x, low_y, -80.0), (high_x, high_y, 15.0)
+    return {f"{finger}1": first, f"{finger}2": second, f"{finger}3": third}
+
+
 _SPINE = ((-15.0, -20.0, -20.0), (35.0, 20.0, 20.0))
 
 JOINT_LIMITS: dict[str, tuple[Triple, Triple]] = {
@@ -37,9 +47,7 @@ JOINT_LIMITS: dict[str, tuple[Triple, Triple]] = {
     "thumb1": ((-45.0, -50.0, -45.0), (45.0, 50.0, 45.0)),
     "thumb2": ((-30.0, -70.0, -40.0), (60.0, 30.0, 40.0)),
     "thumb3": ((-60.0, -90.0, -60.0), (60.0, 60.0, 60.0)),
-    **{f"{finger}1": _PHALANX_1 for finger in FINGERS[:4]},
-    **{f"{finger}2": _PHALANX_2 for finger in FINGERS[:4]},
-    **{f"{finger}3": _PHALANX_3 for finger in FINGERS[:4]},
+    **{joint: limits for finger in FINGERS[:4] for joint, limits in _phalanges(finger).items()},
 }
 """Smallest and largest Euler angle of each joint (side prefix dropped)."""
 
@@ -57,12 +65,24 @@ GAZE_LIMITS = {"gaze_yaw": 0.7, "gaze_pitch": 0.55}
 """Radians to either side."""
 
 CURL_DEGREES: dict[str, Triple] = {
-    **dict.fromkeys(FINGERS[:4], (80.0, 100.0, 65.0)),
-    "thumb": (30.0, 45.0, 65.0),
+    "index": (70.0, 85.0, 51.0),
+    "middle": (74.0, 90.0, 57.0),
+    "ring": (73.0, 88.0, 54.0),
+    "pinky": (65.0, 80.0, 46.0),
+    "thumb": (48.0, 34.0, 55.0),
 }
+"""A fist of the shipped body: tips rest on the palm, the thumb lies over index and middle finger."""
+CURL_AXES: dict[str, tuple[Triple, Triple, Triple]] = {
+    "index": ((0.148, 0.105, -0.983),) * 3,
+    "middle": ((-0.14, 0.0, -0.99),) * 3,
+    "ring": ((-0.312, -0.087, -0.946),) * 3,
+    "pinky": ((-0.423, -0.156, -0.893),) * 3,
+    "thumb": ((0.884, -0.396, 0.247), (0.809, 0.574, 0.127), (0.726, 0.642, 0.246)),
+}
+"""Per joint from the palm to the tip. Each finger closes across its own bones, leaning a little towards the
+middle one, so that the fan closes too. The thumb's root opposes: it swings under the palm and turns its pad
+to the fingers; its other joints bend towards the pad."""
 SPREAD_DEGREES = {"index": 18.0, "middle": 3.0, "ring": -9.0, "pinky": -22.0, "thumb": 30.0}
-THUMB_CURL_AXIS: Triple = (0.744, 0.63, 0.222)
-"""Across thumb and palm, so that the tip moves towards the base of the little finger."""
 
 _SIDED = {
     # joint: (Unreal, Unity, Mixamo, Rigify), left

@@ -12,9 +12,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "blender_addon"))
 
-from lca_avatars.bl import controls, fingers, gaze, importer
+from lca_avatars.bl import controls, fingers, gaze, importer, presets
 from lca_avatars.core.control_names import control_of
+from lca_avatars.core.presets import hand_poses
+from lca_bridge.wire.skin import rotation_matrices
+from lca_core.body.hand_pose import hand_rotations
 from lca_core.body.names import ARKIT_NAMES
+from lca_core.body.rig import default_rig
 
 AVATAR = os.environ["LCA_TEST_AVATAR"]
 EYES = {"left": "left_eye_smplhf", "right": "right_eye_smplhf"}
@@ -37,6 +41,11 @@ def turned(rig: bpy.types.Object, bone: str) -> np.ndarray:
     """Rotation of a bone away from its rest, in avatar space."""
     posed = rig.pose.bones[bone]
     return np.array((posed.matrix @ posed.bone.matrix_local.inverted()).to_3x3())
+
+
+def full(finger: str) -> float:
+    """Degrees by which a finger's first joint turns at slider 1."""
+    return next(f.curl_degrees[0] for f in default_rig().fingers if f.finger == finger)
 
 
 def angle(rotation: np.ndarray) -> float:
@@ -84,7 +93,7 @@ def test_a_curl_slider_closes_one_finger_towards_the_palm(avatar, side: str) -> 
     tip, palm_joint = rig.pose.bones[f"{side}_index3"], rig.pose.bones[f"{side}_wrist"]
     open_distance = (tip.tail - palm_joint.tail).length
     put(rig, **{fingers.curl_property("index", side): 1.0})
-    assert angle(turned(rig, f"{side}_index1")) == pytest.approx(80.0, abs=0.5)
+    assert angle(turned(rig, f"{side}_index1")) == pytest.approx(full("index"), abs=0.1)
     assert angle(turned(rig, f"{side}_index3")) > 100.0  # curls add up along the finger
     assert (tip.tail - palm_joint.tail).length < 0.75 * open_distance
     assert angle(turned(rig, f"{side}_middle1")) < 0.1
@@ -100,15 +109,15 @@ def test_hand_slider_and_bone_masters_add_up_and_clamp(avatar, side: str) -> Non
     rig = avatar.rig
     put(rig, **{fingers.curl_property("hand", side): 0.5})
     for finger in ("index", "middle", "ring", "pinky"):
-        assert angle(turned(rig, f"{side}_{finger}1")) == pytest.approx(40.0, abs=0.5)
+        assert angle(turned(rig, f"{side}_{finger}1")) == pytest.approx(0.5 * full(finger), abs=0.5)
     rig.pose.bones[fingers.master("ring", side)].rotation_euler.x = 0.25
     rig.pose.bones[fingers.hand_master(side)].rotation_euler.x = 0.125
     bpy.context.view_layer.update()
-    assert angle(turned(rig, f"{side}_ring1")) == pytest.approx(80.0 * 0.875, abs=0.5)
-    assert angle(turned(rig, f"{side}_index1")) == pytest.approx(80.0 * 0.625, abs=0.5)
+    assert angle(turned(rig, f"{side}_ring1")) == pytest.approx(0.875 * full("ring"), abs=0.5)
+    assert angle(turned(rig, f"{side}_index1")) == pytest.approx(0.625 * full("index"), abs=0.5)
     rig.pose.bones[fingers.master("ring", side)].rotation_euler.x = 2.0
     bpy.context.view_layer.update()
-    assert angle(turned(rig, f"{side}_ring1")) == pytest.approx(80.0, abs=0.5)
+    assert angle(turned(rig, f"{side}_ring1")) == pytest.approx(full("ring"), abs=0.1)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -133,7 +142,24 @@ def test_finger_keys_and_controls_combine(avatar) -> None:
     bone.rotation_euler.x = np.radians(20.0)
     put(rig, **{fingers.curl_property("middle", "left"): 0.3})
     first, second = turned(rig, "left_middle1"), turned(rig, "left_middle2")
-    assert angle(first.T @ second) == pytest.approx(20.0 + 30.0, abs=0.5)
+    assert angle(first.T @ second) == pytest.approx(20.0 + 0.3 * 90.0, abs=0.5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("name", list(hand_poses()))
+def test_hand_presets_turn_the_joints_as_the_rig_description_says(avatar, side: str, name: str) -> None:
+    """Exactly where sliders are at 0 or 1; between, only the root of the thumb may be some degrees off."""
+    pose = hand_poses()[name]
+    presets.apply_hand_pose(avatar.rig, pose, side)
+    bpy.context.view_layer.update()
+    wanted = hand_rotations(side, pose.curl, pose.spread)
+    for finger, curl in pose.curl.items():
+        total = np.eye(3)
+        for joint in (f"{side}_{finger}{k}" for k in (1, 2, 3)):
+            total = total @ rotation_matrices(np.array(wanted[joint]))
+            exact = curl in (0.0, 1.0) and pose.spread == 0.0
+            off = angle(turned(avatar.rig, joint).T @ total)
+            assert off < (0.1 if exact else 3.0 if finger == "thumb" else 0.6), (joint, off)
 
 
 @pytest.mark.parametrize(("yaw", "pitch"), [(0.4, 0.0), (-0.3, 0.0), (0.0, 0.35), (0.25, -0.2)])
@@ -211,7 +237,7 @@ def test_a_saved_file_keeps_working(avatar, tmp_path: Path) -> None:
     importer.set_display(mesh, cloud, "BOTH")
     put(rig, jawOpen=0.4, **{fingers.curl_property("hand", "right"): 1.0, gaze.YAW: 0.3})
     assert mesh.data.shape_keys.key_blocks["jawOpen"].value == pytest.approx(0.4)
-    assert angle(turned(rig, "right_index1")) == pytest.approx(80.0, abs=0.5)
+    assert angle(turned(rig, "right_index1")) == pytest.approx(full("index"), abs=0.1)
     assert angle(turned(rig, EYES["left"])) == pytest.approx(np.degrees(0.3), abs=0.1)
     images = [image for image in bpy.data.images if image.packed_file is not None]
     assert len(images) == 1 and tuple(images[0].size) == (512, 512)
@@ -241,4 +267,4 @@ def test_a_linked_avatar_can_be_overridden_and_posed(avatar, tmp_path: Path) -> 
     put(rig, mouthPucker=0.5, **{fingers.curl_property("hand", "left"): 1.0})
     proxy = importer.part(rig, "proxy")
     assert proxy.data.shape_keys.key_blocks["mouthPucker"].value == pytest.approx(0.5)
-    assert angle(turned(rig, "left_ring1")) == pytest.approx(80.0, abs=0.5)
+    assert angle(turned(rig, "left_ring1")) == pytest.approx(full("ring"), abs=0.1)
