@@ -24,6 +24,10 @@ GROUPS: dict[str, tuple[str, str]] = {
         "MIT (three.js, Spark), Apache-2.0 (our part)",
         "built from web/ by make web (see LICENSES.txt there)",
     ),
+    "core/lca_core/model/assets": (
+        "CC0-1.0",
+        "teeth made from the MakeHuman assets (see README.md there)",
+    ),
     "core/lca_core/model/weights": ("Apache-2.0", "trained by this project (see the model card there)"),
     "core/lca_core/relight/weights": ("Apache-2.0", "trained by this project (see the model card there)"),
 }

@@ -15,6 +15,7 @@ from lca_core.body.model import BodyModel
 from lca_core.body.names import ARKIT_NAMES, JOINT_INDEX, JOINT_NAMES
 from lca_core.model.checkpoint import load_model
 from lca_core.model.density import Samples
+from lca_core.model.teeth import drawn_teeth
 
 FINGERS = [n for n in JOINT_NAMES if n[-1].isdigit() and not n.startswith("spine")]
 HIDDEN = {"tongueOut"}
@@ -30,16 +31,23 @@ class Scene:
     def __init__(self, path: Path) -> None:
         self.avatar = Avatar.load(path)
         self.animator = Animator(self.avatar)
-        rows, cols = np.asarray(self.avatar.canonical.texel, np.int64).T
+        canonical = self.avatar.canonical
+        # Teeth have a table of their own (tests/model/test_teeth.py).
+        self.on_body = drawn_teeth(canonical.texel, canonical.uv_size) < 0
+        rows, cols = np.asarray(canonical.texel[self.on_body], np.int64).T
         template = load_model(self.avatar.weights.config).template
-        self.samples = Samples(template, rows, cols, self.avatar.canonical.uv_size)
+        self.samples = Samples(template, rows, cols, canonical.uv_size)
         self.body = BodyModel.load()
         self.betas = torch.from_numpy(np.asarray(self.avatar.betas, np.float32))[None]
         self.rest = self.points(PoseFrame())
-        self.still = self.animator.evaluate(PoseFrame()).means.numpy()
+        self.still = self.means(PoseFrame())
+
+    def means(self, frame: PoseFrame) -> np.ndarray:
+        """The avatar's Gaussians but for the teeth."""
+        return self.animator.evaluate(frame).means.numpy()[self.on_body]
 
     def points(self, frame: PoseFrame) -> np.ndarray:
-        """The body's surface under every Gaussian."""
+        """The body's surface under those."""
         with torch.no_grad():
             posed = self.body(
                 self.betas,
@@ -51,7 +59,7 @@ class Scene:
 
     def moves(self, frame: PoseFrame) -> tuple[np.ndarray, np.ndarray]:
         """Displacements (N,3) of the avatar and of its body."""
-        return self.animator.evaluate(frame).means.numpy() - self.still, self.points(frame) - self.rest
+        return self.means(frame) - self.still, self.points(frame) - self.rest
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +110,7 @@ def test_a_face_control_moves_what_it_should(scene: Scene, name: str) -> None:
 
 
 def test_a_face_control_moves_nothing_below_the_neck(scene: Scene) -> None:
-    touched = np.unique(scene.avatar.correctives.arkit_index)
+    touched = np.intersect1d(scene.avatar.correctives.arkit_index, np.flatnonzero(scene.on_body))
     assert len(touched) > 1000
     owners = set(np.array(JOINT_NAMES)[scene.samples.weights[touched].argmax(1)])
     # Skin between neck and trunk follows both, up to the shoulders.
@@ -133,7 +141,7 @@ def test_gaze_turns_the_eye_it_names(scene: Scene) -> None:
     for eye, joint in enumerate(("left_eye_smplhf", "right_eye_smplhf")):
         gaze = np.zeros((2, 2), np.float32)
         gaze[eye, 0] = 0.3
-        moved = scene.animator.evaluate(PoseFrame(gaze=gaze)).means.numpy() - scene.still
+        moved = scene.means(PoseFrame(gaze=gaze)) - scene.still
         ball = scene.samples.weights.argmax(1) == JOINT_INDEX[joint]
         energy = np.square(moved).sum(1)
         assert energy[ball].sum() > 0.95 * energy.sum()

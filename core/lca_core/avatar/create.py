@@ -196,7 +196,9 @@ def create_avatar(
         correctives=correctives,
         network={"identity_map": made.identity_map.astype(np.float16)},
         relight=lambert_transfer(made.albedo, canonical.quats),
-        proxy=dressed_proxy(build_proxy(body, rest[0].numpy(), canonical, _texture(made)), made.loose),
+        proxy=dressed_proxy(
+            build_proxy(body, rest[0].numpy(), canonical, _texture(made), made.teeth), made.loose
+        ),
         thumbnail=np.zeros((1, 1, 3), np.uint8),
         provenance={
             "seed": seed,

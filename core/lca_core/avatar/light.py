@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from lca_core.avatar.avatar import Avatar, Relight
 from lca_core.avatar.frame import PoseFrame
 from lca_core.body.names import HAND_JOINTS, HEAD_JOINTS, JOINT_INDEX
+from lca_core.model.teeth import drawn_teeth
 from lca_core.relight.estimate import by_cell, load_estimator, shading
 from lca_core.relight.shade import CLOTH, EYE, SKIN, Relighter
-from lca_core.relight.transfer import normals_of, occluded, turned
+from lca_core.relight.transfer import normals_of, occluded, turned, unoccluded
 from lca_core.splat.harmonics import C0
 
 KEY = "light_transfer"
@@ -54,7 +55,11 @@ def with_light_transfer(
         trust: (N,) share 0-1 of each colour that was copied; all of it when left out.
     """
     c = avatar.canonical
-    transfer = occluded(c.means, normals_of(c.quats), c.opacities)
+    normals = normals_of(c.quats)
+    transfer = occluded(c.means, normals, c.opacities)
+    # Lips hide teeth at rest only; the shade of an open mouth is in their colours.
+    teeth = drawn_teeth(c.texel, c.uv_size) >= 0
+    transfer[teeth] = unoccluded(normals[teeth])
     colors = to_linear(np.clip(0.5 + C0 * c.sh[:, 0], 0, 1))
     posed = transfer if frame is None else turned_transfer(avatar, transfer, frame)
     area = np.prod(np.sort(c.scales, axis=1)[:, 1:], axis=1) * c.opacities

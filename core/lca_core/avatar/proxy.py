@@ -1,7 +1,8 @@
 """The proxy mesh: the body's own topology, moved onto the dressed surface and textured from the Gaussians.
 
 Every Gaussian comes from a texel of a fine grid over the body's UV atlas: it rides on the triangle under that
-texel, and the offset of the clothes and the texture are maps baked from all of them.
+texel, and the offset of the clothes and the texture are maps baked from all of them. Teeth are a part of
+their own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from lca_core.avatar.bake import bake
 from lca_core.avatar.skinning import snap_weights
 from lca_core.body.atlas import UvAtlas
 from lca_core.body.model import BodyModel
+from lca_core.body.names import NUM_ARKIT
 from lca_core.body.points import locate
+from lca_core.model.teeth import Teeth
 
 SMOOTHING_STEPS = 6
 OFFSET_MAP = 512
@@ -26,6 +29,7 @@ def build_proxy(
     rest_vertices: np.ndarray,
     canonical: Canonical,
     texture: np.ndarray,
+    teeth: Teeth | None = None,
 ) -> Proxy:
     """Build the proxy of one person.
 
@@ -34,33 +38,72 @@ def build_proxy(
         rest_vertices: (V, 3) this person's undressed body in T-pose, metres.
         canonical: the person's Gaussians with their texels.
         texture: (S, S, 3) uint8 sRGB in the atlas layout, already filled outside the islands.
+        teeth: those of the person when the last Gaussians are on them; they become part of the mesh.
     """
-    points = locate(body, canonical.texel[:, 0], canonical.texel[:, 1], canonical.uv_size)
+    on_body = len(canonical.means) - (0 if teeth is None else len(teeth.table.drawn))
+    texel, means = canonical.texel[:on_body], canonical.means[:on_body]
+    points = locate(body, texel[:, 0], texel[:, 1], canonical.uv_size)
     triangles, barycentric = points.tri, points.bary
     surface = np.einsum("nk,nkc->nc", barycentric, rest_vertices[triangles])
-    offsets = bake(canonical.texel, canonical.uv_size, canonical.means - surface, OFFSET_MAP)
+    offsets = bake(texel, canonical.uv_size, means - surface, OFFSET_MAP)
     atlas = UvAtlas.build(body, OFFSET_MAP)
     faces = np.asarray(body.faces)
     vertices = rest_vertices + _vertex_offsets(
         body, offsets, np.asarray(atlas.cavity) & np.asarray(atlas.mask)
     )
-    indices, weights = snap_weights(np.asarray(body.weights))
-    pointers, index, deltas = _sparse_arkit(np.asarray(body.expr_dirs))
+    mesh = {
+        "vertices": vertices,
+        "normals": vertex_normals(vertices, faces),
+        "faces": faces,
+        "uvs": np.asarray(body.vt),
+        "face_uvs": np.asarray(body.ft),
+        "weights": np.asarray(body.weights),
+        "shapes": np.asarray(body.expr_dirs),
+        "bind_tri": triangles,
+        "bind_bary": barycentric,
+    }
+    if teeth is not None:
+        own = _teeth_mesh(teeth, len(vertices), len(mesh["uvs"]))
+        mesh = {name: np.concatenate([part, own[name]]) for name, part in mesh.items()}
+    indices, weights = snap_weights(mesh["weights"])
+    pointers, index, deltas = _sparse_arkit(mesh["shapes"])
     return Proxy(
-        vertices=vertices.astype(np.float32),
-        normals=vertex_normals(vertices, faces).astype(np.float32),
-        faces=faces.astype(np.int32),
-        uvs=np.asarray(body.vt, np.float32),
-        face_uvs=np.asarray(body.ft, np.int32),
+        vertices=mesh["vertices"].astype(np.float32),
+        normals=mesh["normals"].astype(np.float32),
+        faces=mesh["faces"].astype(np.int32),
+        uvs=mesh["uvs"].astype(np.float32),
+        face_uvs=mesh["face_uvs"].astype(np.int32),
         joint_indices=indices,
         joint_weights=weights,
         arkit_ptr=pointers,
         arkit_index=index,
         arkit_vertices=deltas,
-        bind_tri=triangles.astype(np.int32),
-        bind_bary=barycentric.astype(np.float32),
+        bind_tri=mesh["bind_tri"].astype(np.int32),
+        bind_bary=mesh["bind_bary"].astype(np.float32),
         texture=texture,
     )
+
+
+def _teeth_mesh(teeth: Teeth, first: int, first_uv: int) -> dict[str, np.ndarray]:
+    """What the teeth add to a mesh of ``first`` vertices and ``first_uv`` UVs, by the names in
+    :func:`build_proxy`."""
+    table = teeth.table
+    faces = table.quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
+    shapes = np.zeros((len(teeth.vertices), 3, NUM_ARKIT), np.float32)
+    for shape, moved in teeth.moves.items():
+        shapes[:, :, shape] = moved
+    return {
+        "vertices": teeth.vertices,
+        "normals": vertex_normals(teeth.vertices, faces),
+        "faces": faces + first,
+        "uvs": table.uv,
+        "face_uvs": faces + first_uv,
+        "weights": teeth.weights,
+        "shapes": shapes,
+        "bind_tri": table.quads[table.drawn, :3] + first,
+        # Each Gaussian sits in the middle of its quad's diagonal.
+        "bind_bary": np.tile([0.5, 0.0, 0.5], (len(table.drawn), 1)),
+    }
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from lca_core.data.render import vertex_normals
 
 # Base vertex pairs whose distance scales offsets, per axis, with their distance on the original mesh
 # (decimetres).
-_SCALE_PAIRS = ((5399, 11998, 1.4340), (791, 881, 2.4098), (962, 5320, 2.0001))
+SCALE_PAIRS = ((5399, 11998, 1.4340), (791, 881, 2.4098), (962, 5320, 2.0001))
 CLEARANCE_REST_M = 0.0025
 CLEARANCE_POSED_M = 0.002
 CLEARANCE_HAIR_M = 0.0012
@@ -46,7 +46,7 @@ def fit(item: Proxy, body: NDArray[np.float32], *, facial: bool) -> Fitted:
     """Place ``item`` on ``body`` (19158,3). ``facial`` items (brows, lashes, teeth) follow expressions."""
     ext = extended_body()
     w, refs = item.weights[..., None], item.refs
-    scale = np.array([np.abs(body[a, k] - body[b, k]) / d for k, (a, b, d) in enumerate(_SCALE_PAIRS)])
+    scale = np.array([np.abs(body[a, k] - body[b, k]) / d for k, (a, b, d) in enumerate(SCALE_PAIRS)])
     # The base is metres here: distance_m / reference_dm turns an offset in decimetres into metres.
     offset = item.offsets * scale.astype(np.float32)
     turn = ext.a_to_t[refs].mean(1)

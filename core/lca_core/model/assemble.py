@@ -3,7 +3,8 @@
 Two passes on the network's grid: the first locates texels on the body and predicts the clothing, the second
 projects the *dressed* surface. After each the clothing is brought to the outline of the masks
 (``silhouette``). Then the maps are read at the places of the Gaussians (``density``), and
-colour is copied there from the original frames. Eyeballs are rigid balls of their own (``eyes``).
+colour is copied there from the original frames. Eyeballs are rigid balls of their own (``eyes``), and teeth
+(``teeth``) come last.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from lca_core.model.dressing import Dressing, clean_hem, dress
 from lca_core.model.evening import even
 from lca_core.model.eyes import LUMA, EyeGuard, continue_skin, even_lids, lids, paint_eyes, skin_around_eyes
 from lca_core.model.inverse_texture import PointViews, registration, sample_points, sample_views
-from lca_core.model.mouth import kept_within, paint_mouth
+from lca_core.model.mouth import inner_red, kept_within, paint_mouth
 from lca_core.model.network import CanonicalMaps, LCAModel
 from lca_core.model.references import References
 from lca_core.model.resample import MapSampler
@@ -36,6 +37,7 @@ from lca_core.model.silhouette import reach_outline
 from lca_core.model.skinning import residual_weights
 from lca_core.model.skirt import find_skirt
 from lca_core.model.strain import Strain
+from lca_core.model.teeth import AmongTeeth, Teeth, with_teeth
 from lca_core.model.tube import Wrapped
 
 TANGENTIAL = 0.70
@@ -65,6 +67,7 @@ class CanonicalGaussians:
         blend (N,): share of predicted colour, 0 = copied from the photographs.
         identity_map (I,U,U): what the correction branch needs, with ``betas`` (50,).
         loose: the skirt or dress that was found, None for tight clothes; its Gaussians lie on it.
+        teeth: the last rows, on a body that has a mouth; None on others.
     """
 
     means: NDArray[np.float32]
@@ -81,6 +84,7 @@ class CanonicalGaussians:
     betas: NDArray[np.float32]
     identity_map: NDArray[np.float32]
     loose: Dressing | None = None
+    teeth: Teeth | None = None
 
 
 def resize_valid(maps: Tensor, valid: Tensor, size: int) -> Tensor:
@@ -178,7 +182,7 @@ def canonical_gaussians(
             agreed = registration(places, refs, solid, agreed, still)
         seen = sample_points(places, refs, 0, solid, depth_size=384, by_part=True, guard=guard, agreed=agreed)
         colors, blend = blend_colors(at, seen, samples, texture_size)
-        colors, blend = _eyes(colors, blend, seen, samples, guard)
+        colors, blend, white = _eyes(colors, blend, seen, samples, guard)
         tell(0.9, "placing Gaussians")
         position, frame, joints = samples._rest(refs.betas[0].detach().cpu().float())
         if worn is not None:
@@ -205,7 +209,7 @@ def canonical_gaussians(
             return x[keep].float().cpu().numpy()
 
         grid = np.stack([samples.rows, samples.cols], 1).astype(np.int32)
-        return CanonicalGaussians(
+        made = CanonicalGaussians(
             means=out(means),
             quats=out(quats),
             scales=out(scales),
@@ -221,6 +225,10 @@ def canonical_gaussians(
             identity_map=identity.identity_map[0].float().cpu().numpy(),
             loose=None if worn is None else worn.kept(keep.cpu().numpy()),
         )
+        if white is None or not coarse.fitted:
+            return made
+        red = inner_red(samples, colors.numpy(), seen.hit)
+        return with_teeth(made, white, red, *(x[keep.cpu().numpy()] for x in (skin, samples.part == 1)))
 
 
 def _laid(on: Wrapped, spacing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -292,11 +300,12 @@ def blend_colors(at: AtSamples, seen: PointViews, samples: Samples, size: int) -
 
 def _eyes(
     colors: Tensor, blend: Tensor, seen: PointViews, samples: Samples, guard: EyeGuard
-) -> tuple[Tensor, Tensor]:
-    """Paint the eyeballs and continue the lids where the best view may have shown the eye instead."""
+) -> tuple[Tensor, Tensor, NDArray[np.floating] | None]:
+    """Paint the eyeballs and continue the lids where the best view may have shown the eye instead; also the
+    white of the eyes."""
     eyes = samples.eyes
     if not eyes.any():
-        return colors, blend
+        return colors, blend, None
     position = samples._rest(torch.zeros(50))[0].numpy()
     around = skin_around_eyes(samples, 0.05)
     # Folds of the lids, which no view sees, take the skin around them instead of the network's coarse guess.
@@ -317,7 +326,7 @@ def _eyes(
     share[samples.inside | (samples.part == 1)] = 1.0
     out[eyes] = paint_eyes(samples, found)
     share[eyes] = 0.0 if found.measured else 1.0
-    return torch.from_numpy(out), torch.from_numpy(share)
+    return torch.from_numpy(out), torch.from_numpy(share), found.white
 
 
 def place(
@@ -381,7 +390,9 @@ class Corrector:
                 "Open the avatar with the weights it was made with."
             )
         self.identity = model.restore(features, shape)
-        self.samples = Samples(model.template, texel[:, 0], texel[:, 1], uv_size)
+        self._teeth = AmongTeeth(texel, uv_size if model.template.fitted else 0, betas)
+        rows, cols = np.asarray(texel)[self._teeth.others].T
+        self.samples = Samples(model.template, rows, cols, uv_size)
         self._read = MapSampler(model.template, self.samples)
         self._moves = torch.from_numpy(~self.samples.bare).float()[:, None]
         self.frame = self.samples._rest(shape[0])[1]
@@ -412,4 +423,10 @@ class Corrector:
             where, turn, stretch = self.strain(weights[0].numpy())
             quats[where] += quaternion_multiply(turn, self.base[where]) - self.base[where]
             log_scale[where, :2] += stretch
-        return TexelCorrection(means.numpy(), quats.numpy(), log_scale.numpy(), color.numpy())
+        parts = [x.numpy() for x in (means, quats, log_scale, color)]
+        return TexelCorrection(*self._teeth.added(parts, expression))
+
+    def exact(self, pose: Tensor, expression: Tensor) -> Tensor:
+        """What the body and its teeth alone add in rest space, [N,3] m: pose [55,3], expression [52]."""
+        moved = self.samples.rest_corrective(pose[None], expression[None])[0].numpy()
+        return torch.from_numpy(self._teeth.added([moved], expression.numpy())[0])

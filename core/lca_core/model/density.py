@@ -32,7 +32,7 @@ UNFOLDS = 1.3
 EYE_SPACINGS = ((1.9, 0.0035), (1.25, 0.0018), (0.5, 0.0010))
 """Radians from the eye's forward axis and metres between Gaussians up to there: the iris with its rim, what
 lids may show, the sides. What lies behind them is never seen and carries nothing."""
-MOUTH_SPACING, TONGUE_SPACING = 0.0053, 0.008
+MOUTH_SPACING, TONGUE_SPACING = 0.0053, 0.007
 NOWHERE = 0
 EYE_JOINTS = (JOINT_INDEX["left_eye_smplhf"], JOINT_INDEX["right_eye_smplhf"])
 EYE_REACH = 0.03

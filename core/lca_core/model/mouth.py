@@ -110,7 +110,8 @@ def kept_within(
     inside: NDArray[np.bool_],
     skin: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
-    """Scales [T,3] m with which nothing ``inside`` [T] the closed mouth reaches through the ``skin`` [T].
+    """Scales [T,3] m with which nothing ``inside`` [T] the closed mouth reaches through the ``skin`` [T], or
+    through teeth.
 
     Renderers that sort whole Gaussians hide what lies behind; a path tracer cuts through and would show it.
     """
@@ -131,19 +132,29 @@ def paint_mouth(
     """
     out = color.astype(np.float32).copy()
     painted = np.flatnonzero(points.inside | (points.part == 1))
-    lips = rim(points)
-    if not len(painted) or not len(lips):
+    if not len(painted) or not len(rim(points)):
         return out
-    vertices = array(points.body.rest(torch.zeros(1, 50), None)[0])[0]
-    depth = cKDTree(vertices[lips]).query(points.on_texels(vertices))[0]
-    skin = (depth < LIP_REACH) & ~points.inside & (points.part == 0)
+    fall = DEEP + (NEAR - DEEP) * np.exp(-_depth(points)[painted] / FADE)
+    fall *= np.where(points.part[painted] == 1, TONGUE, 1.0)
+    out[painted] = np.clip(fall[:, None] * inner_red(points, color, trust), 0, 1)
+    return out
+
+
+def inner_red(
+    points: Samples, color: NDArray[np.floating], trust: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """sRGB [3] of the inside of the lips in their own light; arguments as for :func:`paint_mouth`."""
+    skin = (_depth(points) < LIP_REACH) & ~points.inside & (points.part == 0)
     seen = skin & (trust > 0.3)
     lip = np.median(color[seen if seen.sum() > 20 else skin], 0)
     hue = lip / max(float(lip[0]), 0.05)
     # Pale lips are paler than any gum; the tint of the light stays.
     hue[1:] *= min(1.0, PALEST * RED[1:].mean() / max(float(hue[1:].mean()), 0.05))
-    red = float(lip[0]) * 0.5 * (RED + hue)
-    fall = DEEP + (NEAR - DEEP) * np.exp(-depth[painted] / FADE)
-    fall *= np.where(points.part[painted] == 1, TONGUE, 1.0)
-    out[painted] = np.clip(fall[:, None] * red, 0, 1)
-    return out
+    return np.asarray(float(lip[0]) * 0.5 * (RED + hue))
+
+
+def _depth(points: Samples) -> NDArray[np.float64]:
+    """Metres [T] to the rim of the mouth, on the mean body."""
+    vertices = array(points.body.rest(torch.zeros(1, 50), None)[0])[0]
+    away = cKDTree(vertices[rim(points)]).query(points.on_texels(vertices))[0]
+    return np.asarray(away, np.float64)

@@ -70,10 +70,12 @@ class Template(BodyPoints):
 
     Attributes:
         size: U. rows, cols: [T] int64 grid indices of the texels. carries: [U,U] bool.
-        locate: finds single texels of finer grids; None where that is not supported.
+        locate: finds single texels of finer grids; None where that is not supported. fitted: see
+            below.
 
     Args:
-        fitted: body and atlas are the shipped ones, for which colours have been learned (``fill``).
+        fitted: body and atlas are the shipped ones, for which colours have been learned (``fill``) and teeth
+            made (``teeth``).
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class Template(BodyPoints):
         self._flat = torch.from_numpy(self.rows * self.size + self.cols)
         self._sizes: dict[int, Template] = {}
         self._spacing: NDArray[np.float32] | None = None
-        self._fitted = fitted
+        self.fitted = fitted
         self._prior: ColorPrior | None = None
         self._spread: Spread | None = None
 
@@ -115,7 +117,7 @@ class Template(BodyPoints):
         if self._build is None:
             raise InvalidInputError("This template was made for one grid size only.")
         if size not in self._sizes:
-            self._sizes[size] = Template(self.body, self._build(size), self._build, self.locate, self._fitted)
+            self._sizes[size] = Template(self.body, self._build(size), self._build, self.locate, self.fitted)
         return self._sizes[size]
 
     def gather(self, maps: Tensor) -> Tensor:
@@ -199,7 +201,7 @@ class Template(BodyPoints):
             points = self._rest(torch.zeros(50))[0].double()
             anchors = farthest_points(points.numpy(), ANCHORS)
             self._spread = Spread.build(points, points[torch.from_numpy(anchors)])
-            if self._fitted:
+            if self.fitted:
                 rows, cols = torch.from_numpy(self.rows), torch.from_numpy(self.cols)
                 self._prior = load_prior(rows, cols, self.size, self._head_texels())
         return self.scatter(fill(self.gather(color), self.gather(hit), self._prior, self._spread))

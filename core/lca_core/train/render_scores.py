@@ -91,7 +91,7 @@ def score(model: LCAModel, made: CanonicalGaussians, frames: Sequence[Frame]) ->
     rest, weights = _tensors(made), torch.from_numpy(made.weights)
     out: dict[str, list[float]] = {}
     for frame in frames:
-        exact = corrector.samples.rest_corrective(frame.pose[None], frame.expression[None])[0]
+        exact = corrector.exact(frame.pose, frame.expression)
         change = corrector(frame.pose.numpy(), frame.expression.numpy(), frame.gaze.numpy())
         shaped = Splats(rest.means + exact, rest.quats, rest.scales, rest.opacities, rest.colors)
         full = Splats(
