@@ -27,6 +27,7 @@ from lca_core.model.detail import detailed
 from lca_core.model.dressing import Dressing, clean_hem, dress
 from lca_core.model.evening import even
 from lca_core.model.eyes import LUMA, EyeGuard, continue_skin, even_lids, lids, paint_eyes, skin_around_eyes
+from lca_core.model.hand_skin import clean_hands
 from lca_core.model.inverse_texture import PointViews, registration, sample_points, sample_views
 from lca_core.model.mouth import inner_red, kept_within, paint_mouth
 from lca_core.model.network import CanonicalMaps, LCAModel
@@ -182,6 +183,7 @@ def canonical_gaussians(
             agreed = registration(places, refs, solid, agreed, still)
         seen = sample_points(places, refs, 0, solid, depth_size=384, by_part=True, guard=guard, agreed=agreed)
         colors, blend = blend_colors(at, seen, samples, texture_size)
+        colors = torch.from_numpy(clean_hands(samples, colors.numpy(), seen.sure, (1 - blend[:, 0]).numpy()))
         colors, blend, white = _eyes(colors, blend, seen, samples, guard)
         tell(0.9, "placing Gaussians")
         position, frame, joints = samples._rest(refs.betas[0].detach().cpu().float())

@@ -47,6 +47,9 @@ BESIDE = ((0.008, 1.0), (0.016, 0.8), (0.024, 0.6), (0.035, 0.4))
 """Metres from the outline of another part of the body in a view, and how near to it that is, 0-1."""
 APART = 0.06
 """Metres of depth from which that part is another surface."""
+ALIKE, RIM_DOUBT = 0.08, 0.7
+"""Distance (sRGB) at which a view speaks half-heartedly for a colour, and the share of its word that it loses
+right beside the outline of another surface."""
 REGISTERED = 0.012
 """Metres between the points by which views are registered."""
 
@@ -116,7 +119,8 @@ class PointViews:
 
     grid [N,T,2] position in the body crop, -1..1; weight [N,T] sum 1 or all 0; color [T,3] sRGB 0-1, 0 where
     unseen; hit [T] trust 0-1; cosine [T] of the best view; variance [T] of colours; head_ranks [N] of the
-    views for the front of the head, 0 = best (all 0 unless chosen by part).
+    views for the front of the head, 0 = best (all 0 unless chosen by part). sure [T] 0-1: how much the views
+    vouch for the fused colour, those that see it beside another surface less (0 unless chosen by part).
     """
 
     grid: NDArray[np.float32]
@@ -126,6 +130,7 @@ class PointViews:
     cosine: NDArray[np.float32]
     variance: NDArray[np.float32]
     head_ranks: NDArray[np.int64]
+    sure: NDArray[np.float32]
 
 
 Guard = Callable[[int, NDArray[np.floating], NDArray[np.floating], Source], NDArray[np.float32]]
@@ -192,7 +197,19 @@ def sample_points(
         cosine=np.where(seen_any, cosine, 0).max(0),
         variance=(weight * np.square(color - fused).mean(-1)).sum(0).astype(np.float32),
         head_ranks=head_ranks,
+        sure=_vouched(trust, color, fused, beside) if by_part else np.zeros(t, np.float32),
     )
+
+
+def _vouched(
+    trust: NDArray[np.float32],
+    color: NDArray[np.float32],
+    fused: NDArray[np.floating],
+    beside: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """How much views of trust [N,T] that read color [N,T,3] vouch for the fused one [T,3]: [T] 0-1."""
+    alike = np.exp(-np.square(color - fused).sum(-1) / (2 * ALIKE**2))
+    return np.asarray(1 - np.prod(1 - trust * alike * (1 - RIM_DOUBT * beside), axis=0), np.float32)
 
 
 def registration(

@@ -107,6 +107,12 @@ def hand_before_face(template: BodyPoints, mesh: NDArray[np.floating]) -> bool:
     return bool((np.hypot(*(seen - head[:2]).T) < COVERED_M).any())
 
 
+def hand_points(points: BodyPoints) -> NDArray[np.bool_]:
+    """Which points [T] belong to the hands."""
+    names = [part_of_joint(name) for name in JOINT_NAMES]
+    return np.array([name.endswith("hand") for name in names])[points.weights.argmax(1)]
+
+
 def hand_trust(
     template: BodyPoints, trust: NDArray[np.float32], color: NDArray[np.float32]
 ) -> NDArray[np.float32]:
@@ -119,8 +125,7 @@ def hand_trust(
     Args:
         trust: [N,T]; color: [N,T,3] sRGB 0-1.
     """
-    names = [part_of_joint(name) for name in JOINT_NAMES]
-    hands = np.array([name.endswith("hand") for name in names])[template.weights.argmax(1)]
+    hands = hand_points(template)
     factor = np.ones_like(trust)
     sure = trust[:, hands] > 0.5
     if sure.sum() < 50:
