@@ -56,6 +56,8 @@ EXPRESSIONS: tuple[tuple[str, dict[str, float], tuple[float, float]], ...] = (
 
 HANDS_SHOWN = ("Flat", "Relaxed", "Fist", "Point", "Peace", "Thumbs Up", "OK")
 """The poses of ``lca.hand_poses`` in the hands sheet."""
+THUMB_UP = (-0.5, 0.0, 0.0)
+"""Turn of each joint of an arm that lies along X, together so far that the thumb points up."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def expressions_sheet(avatar: Avatar, size: int = 320, columns: int = 4) -> np.n
 
 
 def hands_sheet(avatar: Avatar, size: int = 320) -> np.ndarray:
-    """Both hands, seen from above the thumb, in the poses :data:`HANDS_SHOWN`."""
+    """Both hands, thumbs up and palms to the front, in the poses :data:`HANDS_SHOWN`."""
     animator = Animator(avatar)
     rows: list[list[tuple[str, np.ndarray]]] = []
     for side, sign in (("left", 1.0), ("right", -1.0)):
@@ -141,9 +143,10 @@ def hands_sheet(avatar: Avatar, size: int = 320) -> np.ndarray:
         fingers = [i for i, name in enumerate(JOINT_NAMES) if name.startswith(side) and name[-1].isdigit()]
         for name in HANDS_SHOWN:
             pose = HAND_POSES[name]
-            frame = PoseFrame.posed(hand_rotations(side, pose.curl, pose.spread))
+            turned = {f"{side}_{joint}": THUMB_UP for joint in ("shoulder", "elbow", "wrist")}
+            frame = PoseFrame.posed(turned | hand_rotations(side, pose.curl, pose.spread))
             center = animator.joints(frame)[fingers].mean(axis=0)
-            view = aim(center, 0.26, 0.35 * sign, 0.75, size, size)
+            view = aim(center, 0.26, 0.35 * sign, 0.2, size, size)
             row.append((f"{side}: {name.lower()}", picture(animator.evaluate(frame), view)))
         rows.append(row)
     return sheet(rows)
