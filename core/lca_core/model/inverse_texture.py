@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from lca_core.body.cage import one_per_cell
 from lca_core.body.names import HEAD_JOINTS
 from lca_core.model.consensus import believed, rings
+from lca_core.model.levels import levelled
 from lca_core.model.raster import depth_buffer, sample_bilinear, visible
 from lca_core.model.references import References, Source
 from lca_core.model.register import Registration, View, register
@@ -188,6 +189,9 @@ def sample_points(
         # A chosen view fades out where it grazes, so that the next one takes over without a seam.
         weight = weight * np.square(trust)
     weight = weight / np.maximum(weight.sum(0, keepdims=True), 1e-9)
+    if agreed is not None:
+        rest = points._rest(torch.zeros(50))[0].numpy()
+        color = levelled(rest, points.rest_normals(), trust, weight, color)
     fused = (weight[..., None] * color).sum(0)
     return PointViews(
         grid=grid,
