@@ -18,8 +18,8 @@ from lca_core.body.names import JOINT_INDEX
 from lca_core.model.surface import BodyPoints
 from lca_core.model.view_choice import hand_points
 
-CELL_M, NEIGHBOURS = 0.004, 48
-"""Metres between the places that are asked and how many of them: about two centimetres around."""
+CELL_M, NEIGHBOURS = 0.004, 96
+"""Metres between the places that are asked and how many of them: about three centimetres around."""
 TURNED_M = 0.025
 """Metres that a normal at a right angle counts as: back and palm of a hand are lit differently."""
 GUESS = 0.08
