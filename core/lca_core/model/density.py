@@ -14,10 +14,11 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from lca.errors import InvalidInputError, PreconditionError
 from lca_core.body.names import ARKIT_INDEX, HAND_JOINTS, JOINT_INDEX
-from lca_core.model.mouth import mouth_faces, shown_faces
+from lca_core.model.mouth import mouth_faces, rim, shown_faces
 from lca_core.model.surface import BodyPoints, LocatedPoints, array
 from lca_core.model.template import Template
 
@@ -33,6 +34,9 @@ EYE_SPACINGS = ((1.9, 0.0035), (1.25, 0.0018), (0.5, 0.0010))
 """Radians from the eye's forward axis and metres between Gaussians up to there: the iris with its rim, what
 lids may show, the sides. What lies behind them is never seen and carries nothing."""
 MOUTH_SPACING, TONGUE_SPACING = 0.0053, 0.007
+RIM_SPACING, RIM_REACH = 0.0022, 0.007
+"""Metres between Gaussians of the mouth beside the lips, and how far in: so near the skin they are small, yet
+teeth must not shine through."""
 NOWHERE = 0
 EYE_JOINTS = (JOINT_INDEX["left_eye_smplhf"], JOINT_INDEX["right_eye_smplhf"])
 EYE_REACH = 0.03
@@ -195,7 +199,11 @@ def wanted_steps(template: Template, base: int) -> NDArray[np.int64]:
     wanted = np.where(lids, np.minimum(wanted, steps(LID_SPACING, unfolded)), wanted)
     wanted = np.where(hands, np.maximum(steps(HAND_SPACING), max(base // 2, 1)), wanted)
     wanted = np.where(mouth_faces(template), NOWHERE, wanted)
-    wanted = np.where(shown_faces(template), steps(MOUTH_SPACING), wanted)
+    shown = shown_faces(template)
+    wanted = np.where(shown, steps(MOUTH_SPACING), wanted)
+    if shown.any():
+        at_rim = cKDTree(vertices[rim(template)]).query(middle)[0] < RIM_REACH
+        wanted = np.where(shown & at_rim, steps(RIM_SPACING), wanted)
     part = getattr(body, "part", None)
     if part is not None:
         side = array(part)[faces].min(1)
