@@ -36,10 +36,11 @@ from .fit import TRACKED_WEIGHTS, FitResult, FitWeights, fit_body
 from .fit_body import BODY_LINKS, LINK_POINTS, FitBody
 from .fit_targets import build_targets, point_confidence
 from .hands import HandTracker
+from .leg_gap import open_leg_gap
 from .masks import refine_mask
 from .networks import Array
 from .plugins import TrackSource
-from .pose import PoseTracker
+from .pose import POSE_INDEX, PoseTracker
 from .quality import silhouette_iou
 from .select import Observation, choose, choose_frames, frame_report, moved, observe
 from .tracks import Tracks, apply_tracks, tracks_focal
@@ -53,6 +54,7 @@ STAGES: list[tuple[str, float]] = [
 ]  # fmt: skip
 """Stage names in order with typical seconds; feed them to ``lca_core.progress.Progress``."""
 
+SIDES, SHIN = ("left", "right"), ("knee", "ankle")
 SAMPLED_FRAMES = 48
 LOOKED_AT = 24
 """Of a clip's samples every second is looked at first, the ones between only where the person moves."""
@@ -238,7 +240,9 @@ def matte_frames(clip: Clip, chosen: list[Observation], report: Report = silent)
         if clip.alpha is not None and clip.alpha[o.index].min() < 128:  # somebody cut the person out already
             masks.append(clip.alpha[o.index].astype(np.float32) / 255.0)
             continue
-        full[:height, :width] = refine_mask(view, o.pose.mask, [h.points for h in o.hands if h is not None])
+        matte = refine_mask(view, o.pose.mask, [h.points for h in o.hands if h is not None])
+        knees, ankles = (o.pose.points[[POSE_INDEX[f"{side}_{joint}"] for side in SIDES]] for joint in SHIN)
+        full[:height, :width] = open_leg_gap(view, matte, knees, ankles)
         masks.append(full)
     report("masks", 1.0, "")
     return masks
