@@ -192,10 +192,10 @@ def canonical_gaussians(
         spacing = torch.from_numpy(samples.spacing(refs.betas[0].detach().cpu().float()))
         means, quats, scales = place(position, frame, spacing, at.offset, at.quat, at.log_scale)
         skin = (samples.part == 0) & ~samples.inside
-        wider = widening(position.numpy()[skin], means.numpy()[skin])
-        scales[skin] = torch.from_numpy(
-            covering(scales.numpy()[skin], COVERING * spacing.numpy()[skin], wider)
-        )
+        if outline:  # the network's scales fit its own offsets, not where the outline moved them
+            wider = widening(position.numpy()[skin], means.numpy()[skin])
+            least = COVERING * spacing.numpy()[skin]
+            scales[skin] = torch.from_numpy(covering(scales.numpy()[skin], least, wider))
         scales = torch.from_numpy(kept_within(means.numpy(), scales.numpy(), samples.inside, skin))
         weights = residual_weights(torch.from_numpy(samples.weights), at.skin)
         for on in (None if shoes is None else shoes.points, None if worn is None else worn.points):
