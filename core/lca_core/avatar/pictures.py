@@ -17,7 +17,7 @@ from lca_core.avatar.animate import Animator
 from lca_core.avatar.avatar import Avatar
 from lca_core.avatar.frame import PoseFrame
 from lca_core.body.hand_pose import hand_rotations
-from lca_core.body.names import JOINT_INDEX, JOINT_NAMES
+from lca_core.body.names import HAND_JOINTS, JOINT_INDEX
 from lca_core.splat import GaussianSet, intrinsics, look_at, render_image
 
 BACKGROUND = (0.62, 0.63, 0.65)
@@ -140,7 +140,7 @@ def hands_sheet(avatar: Avatar, size: int = 320) -> np.ndarray:
     rows: list[list[tuple[str, np.ndarray]]] = []
     for side, sign in (("left", 1.0), ("right", -1.0)):
         row = []
-        fingers = [i for i, name in enumerate(JOINT_NAMES) if name.startswith(side) and name[-1].isdigit()]
+        fingers = list(HAND_JOINTS[side][1:])
         for name in HANDS_SHOWN:
             pose = HAND_POSES[name]
             turned = {f"{side}_{joint}": THUMB_UP for joint in ("shoulder", "elbow", "wrist")}

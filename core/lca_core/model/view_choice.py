@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lca_core.body.names import ARKIT_INDEX, JOINT_NAMES
+from lca_core.body.names import ARKIT_INDEX, HAND_JOINTS, JOINT_NAMES
 from lca_core.model.surface import BodyPoints
 
 RANK_PENALTY = 0.3
@@ -109,8 +109,7 @@ def hand_before_face(template: BodyPoints, mesh: NDArray[np.floating]) -> bool:
 
 def hand_points(points: BodyPoints) -> NDArray[np.bool_]:
     """Which points [T] belong to the hands."""
-    names = [part_of_joint(name) for name in JOINT_NAMES]
-    return np.array([name.endswith("hand") for name in names])[points.weights.argmax(1)]
+    return np.isin(points.weights.argmax(1), [*HAND_JOINTS["left"], *HAND_JOINTS["right"]])
 
 
 def hand_trust(
