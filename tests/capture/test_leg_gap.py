@@ -56,3 +56,12 @@ def test_crossed_small_or_missing_legs_are_left_alone() -> None:
         (np.full((2, 2), np.nan), ANKLES),
     ):
         np.testing.assert_array_equal(open_leg_gap(picture, matte, np.asarray(knees), ankles), matte)
+
+
+def test_what_a_skirt_covers_is_no_gap() -> None:
+    picture, matte, _ = _legs()
+    skirt = np.zeros(matte.shape, bool)
+    skirt[20:70, 38:82] = True
+    picture[skirt] = SKIN
+    matte[skirt] = 1
+    np.testing.assert_array_equal(open_leg_gap(picture, matte, KNEES, ANKLES), matte)

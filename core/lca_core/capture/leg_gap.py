@@ -26,6 +26,13 @@ FLOOR, LEG = 0.3, 0.5
 it is leg."""
 
 
+MOSTLY = 0.5
+"""Share of what the matte holds between the shins beside legs that must be floor: rims stay."""
+CLOSED, CLOSED_FOR = 0.97, 0.3
+"""Share of the gap that looks like the legs, so far below the knees over the shin's length, where a skirt
+covers it or knees touch: nothing is opened then, for a hem ends otherwise than a gap."""
+
+
 def open_leg_gap(frame: NDArray[np.uint8], matte: Array, knees: Array, ankles: Array) -> Array:
     """The matte [H,W] without floor between the shins.
 
@@ -46,9 +53,14 @@ def open_leg_gap(frame: NDArray[np.uint8], matte: Array, knees: Array, ankles: A
         left, right = (shins + np.array([CALF, -CALF]) * length).astype(int).clip(0, matte.shape[1])
         if left >= right:
             continue
-        keep = _leg_share(frame[rows], matte[rows], shins, length, slice(left, right))
-        if keep is not None:
-            out[rows, left:right] = np.minimum(out[rows, left:right], keep)
+        share = _leg_share(frame[rows], matte[rows], shins, length, slice(left, right))
+        if share is None:
+            continue
+        held = matte[rows, left:right] > 0.5
+        if row < knees[:, 1].max() + CLOSED_FOR * length and (held & (share == 1)).mean() > CLOSED:
+            return matte
+        if (held & (share < 0.2)).sum() > MOSTLY * (held & (share < 1)).sum():
+            out[rows, left:right] = np.minimum(out[rows, left:right], share)
     return out
 
 
@@ -73,4 +85,5 @@ def _leg_share(
     if apart < DIFFERENT or float(np.median(np.linalg.norm(floor - behind, axis=1))) > PLAIN * apart:
         return None
     away = np.linalg.norm(pixels[:, gap].astype(np.float32) / 255 - behind, axis=2) / apart
-    return np.asarray(np.clip((away - FLOOR) / (LEG - FLOOR), 0, 1), np.float32)
+    share = np.clip((away - FLOOR) / (LEG - FLOOR), 0, 1)
+    return np.asarray(share, np.float32)
