@@ -256,6 +256,6 @@ def test_lids_of_the_body_close_at_one_and_are_half_open_at_a_half(body):
         wide, half, shut = (np.mean(o, 0) for o in opening)
         assert (wide > 0.0025).all()
         np.testing.assert_allclose(half, (wide + shut) / 2, atol=3e-4)
-        # Of one person in twenty the lids miss by more than half a millimetre, by a millimetre of nobody.
+        # People differ: one lid in twenty stays open by half a millimetre, none by 2.5 mm either way.
         np.testing.assert_allclose(shut, -0.0004, atol=4e-4)
         assert np.quantile(opening[2], 0.95) < 0.0006 and np.abs(opening[2]).max() < 0.0025

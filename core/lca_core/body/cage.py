@@ -93,3 +93,20 @@ def one_per_cell(points: NDArray[np.floating], size: float) -> NDArray[np.int64]
     """The first point in every cube of ``size`` metres that holds any: indices, in order."""
     cell = np.floor(np.asarray(points) / size).astype(np.int64)
     return np.sort(np.unique(cell, axis=0, return_index=True)[1])
+
+
+def surface_laplacian(
+    position: NDArray[np.floating], normal: NDArray[np.floating], neighbours: int, longest: float
+) -> sparse.csr_matrix:
+    """Graph Laplacian [P,P] of points [P,3] on one surface, edges with weight 1.
+
+    Edges go to the nearest ``neighbours`` within ``longest`` m that face the same way (``normal`` [P,3]);
+    the other leg does not.
+    """
+    count = len(position)
+    distance, near = cKDTree(position).query(position, min(neighbours + 1, count))
+    rows, cols = np.repeat(np.arange(count), near.shape[1] - 1), near[:, 1:].ravel()
+    keep = (np.einsum("ec,ec->e", normal[rows], normal[cols]) > 0) & (distance[:, 1:].ravel() < longest)
+    edges = sparse.coo_matrix((np.ones(int(keep.sum())), (rows[keep], cols[keep])), (count, count)).tocsr()
+    edges = edges.maximum(edges.T)
+    return sparse.csr_matrix(sparse.diags(np.asarray(edges.sum(1)).ravel()) - edges)

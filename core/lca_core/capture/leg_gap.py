@@ -76,7 +76,7 @@ def _leg_share(
     middle = float(shins.mean())
     around = columns(middle, AROUND + 0.5 * float(np.ptp(shins)) / length)
     floor = pixels[:, around][matte[:, around] < 0.02].astype(np.float32) / 255
-    solid = [(columns(float(x), CORE)) for x in shins]
+    solid = [columns(float(x), CORE) for x in shins]
     legs = np.concatenate([pixels[:, c][matte[:, c] > 0.9] for c in solid]).astype(np.float32) / 255
     if len(floor) < 30 or len(legs) < 6:
         return None

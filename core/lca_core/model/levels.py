@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import cg
-from scipy.spatial import cKDTree
 
-from lca_core.body.cage import mixing, one_per_cell
+from lca_core.body.cage import mixing, one_per_cell, surface_laplacian
 
 CELL = 0.02
 """Metres between the places whose factors are found."""
-LINKS, LONGEST = 7, 0.045
+LINKS, LONGEST = 6, 0.045
 """Neighbours of a place, and metres beyond which they are none."""
 SMOOTH, STAY, COPIED = 2.0, 0.01, 0.3
 """Weights of squared differences between neighbours, of squared factors, and of those of views in use, beside
@@ -59,7 +58,7 @@ def levelled(
         sparse.csr_matrix(spread[asked].T), pairs, trust[views][:, asked], color[views][:, asked]
     )
     used = (spread.T @ weight[views].T).T / np.maximum(np.asarray(spread.sum(0)).ravel(), 1e-6)
-    smooth = SMOOTH * _laplacian(position[places], normal[places])
+    smooth = SMOOTH * surface_laplacian(position[places], normal[places], LINKS, LONGEST)
     alone = sparse.block_diag([smooth] * len(views)) + sparse.diags((STAY + COPIED * used).ravel())
     factor = np.zeros((len(views), len(places), 3))
     for _ in range(PASSES):
@@ -107,14 +106,3 @@ def _solved(
     first = start.reshape(-1, 3)
     found = [cg(system, right[:, c], first[:, c], rtol=ACCURACY, M=scale)[0] for c in range(3)]
     return np.stack(found, 1).reshape(start.shape)
-
-
-def _laplacian(position: NDArray[np.floating], normal: NDArray[np.floating]) -> sparse.csr_matrix:
-    """Of K places [K,K] that lie beside each other on one surface."""
-    count = len(position)
-    distance, near = cKDTree(position).query(position, min(LINKS, count))
-    rows, cols = np.repeat(np.arange(count), near.shape[1] - 1), near[:, 1:].ravel()
-    keep = (distance[:, 1:].ravel() < LONGEST) & (np.einsum("ec,ec->e", normal[rows], normal[cols]) > 0)
-    edges = sparse.coo_matrix((np.ones(keep.sum()), (rows[keep], cols[keep])), (count, count)).tocsr()
-    edges = edges.maximum(edges.T)
-    return sparse.csr_matrix(sparse.diags(np.asarray(edges.sum(1)).ravel()) - edges)

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
-from scipy.spatial import cKDTree
 
+from lca_core.body.cage import surface_laplacian
 from lca_core.body.names import HAND_JOINTS, HEAD_JOINTS, JOINT_INDEX, JOINT_NAMES
 from lca_core.model.dressed import dressed_shape
 from lca_core.model.inverse_texture import to_pixels
@@ -65,14 +65,7 @@ def surface_graph(points: BodyPoints) -> Graph:
     """Edges to the eight nearest points of the mean body that face the same way (the other leg does not)."""
     position, frames, joints = (x.numpy() for x in points._rest(torch.zeros(50)))
     normal = frames[:, :, 2]
-    distance, near = cKDTree(position).query(position, 9)
-    rows = np.repeat(np.arange(points.count), 8)
-    cols, length = near[:, 1:].ravel(), distance[:, 1:].ravel()
-    keep = (np.einsum("ec,ec->e", normal[rows], normal[cols]) > 0) & (length < 0.06)
-    ones = np.ones(int(keep.sum()))
-    edges = sparse.coo_matrix((ones, (rows[keep], cols[keep])), (points.count,) * 2)
-    edges = edges.maximum(edges.T)
-    laplacian = sparse.diags(np.asarray(edges.sum(1)).ravel()) - edges
+    laplacian = surface_laplacian(position, normal, 8, 0.06)
     hands = points.weights[:, [*HAND_JOINTS["left"], *HAND_JOINTS["right"]]].sum(1) > 0.5
     eye = joints[JOINT_INDEX["left_eye_smplhf"]]
     # Cheeks and jaw to the ears; what stands off above and behind them is hair.
